@@ -1,0 +1,2 @@
+#define SINTER_SAFETENSORS_IMPLEMENTATION
+#include "core/safetensors.h"
