@@ -49,8 +49,8 @@ class AtomicWriter {
 
 void write_text_atomic(const std::filesystem::path& path, std::string_view text);
 
-// A directory that appears under its name only when it is complete: files go into DIR.partial (a stale one is replaced),
-// commit() renames it. Error{usage} when DIR exists and is not an empty directory; not committed, DIR.partial is removed.
+// A directory that appears under its name only when it is complete: files go into DIR.partial (a stale one is
+// replaced), commit() renames it; not committed, DIR.partial is removed. Error{usage} when DIR exists and is not empty.
 class AtomicDirectory {
  public:
   explicit AtomicDirectory(const std::filesystem::path& directory);

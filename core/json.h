@@ -10,11 +10,11 @@
 namespace sinter {
 
 // nlohmann-json with the order of keys kept, so that a file is rewritten with its unknown keys as they were.
-// Looking up a key is linear: iterate over a large object (a vocabulary) instead. Include <nlohmann/json.hpp> in .cpp files.
+// Looking up a key is linear: iterate over a large object (a vocabulary) instead. Only .cpp files include json.hpp.
 using Json = nlohmann::ordered_json;
 
-// One JSON value and nothing after it. Error{input} naming `where` and the position: not JSON, not UTF-8, a key twice in
-// one object, nesting deeper than 64.
+// One JSON value and nothing after it. Error{input} naming `where` and the position: not JSON, not UTF-8, a key twice
+// in one object, nesting deeper than 64.
 Json parse_json(std::string_view text, std::string_view where);
 Json read_json(const std::filesystem::path& path);
 

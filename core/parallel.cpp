@@ -26,7 +26,7 @@ void relax() {
 // competing process costs a time slice and not a spinning core.
 template <class T>
 void wait_change(const std::atomic<T>& a, T old) {
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 200; ++i) {
     if (a.load(std::memory_order_acquire) != old) return;
     relax();
   }
@@ -48,10 +48,11 @@ class Pool {
     chunks_ = chunks;
     f_ = &f;
     next_ = 0;
-    running_ = int(workers_.size());
+    gate_ = 0;
     start_round();
     take();
-    for (int left; (left = running_.load(std::memory_order_acquire)) != 0;) wait_change(running_, left);
+    // Workers that have not come by now are not waited for: on a busy machine they may be long in coming.
+    for (unsigned g = gate_ |= kClosed; (g = gate_.load(std::memory_order_acquire)) != kClosed;) wait_change(gate_, g);
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
@@ -69,19 +70,27 @@ class Pool {
       if (!failure_) failure_ = std::current_exception();
     }
   }
+  bool enter() {
+    for (unsigned g = gate_; !(g & kClosed);)
+      if (gate_.compare_exchange_weak(g, g + 1)) return true;
+    return false;
+  }
   void work() {
-    for (unsigned seen = 0;; ++seen) {
+    for (unsigned seen = 0;;) {
       wait_change(round_, seen);
+      seen = round_;
       if (stop_) return;
+      if (!enter()) continue;
       take();
-      if (--running_ == 0) running_.notify_one();
+      if (--gate_ == kClosed) gate_.notify_one();
     }
   }
+  static constexpr unsigned kClosed = 1u << 31;
   std::int64_t chunks_ = 0;
   const Chunk* f_ = nullptr;
   std::atomic<std::int64_t> next_ = 0;
   std::atomic<unsigned> round_ = 0;
-  std::atomic<int> running_ = 0;
+  std::atomic<unsigned> gate_ = kClosed;  // the workers inside the round, and whether it takes more
   std::atomic<bool> stop_ = false;
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
@@ -111,15 +120,14 @@ void set_threads(int n) {
 
 void parallel_for(std::int64_t n, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& f) {
   const std::int64_t chunks = (n + grain - 1) / grain;
-  const Chunk chunk = [&](std::int64_t k) { f(k * grain, std::min(n, (k + 1) * grain)); };
   if (chunks <= 1 || in_use.test_and_set()) {
-    for (std::int64_t k = 0; k < chunks; ++k) chunk(k);
+    for (std::int64_t k = 0; k < chunks; ++k) f(k * grain, std::min(n, (k + 1) * grain));
     return;
   }
   struct Release {
     ~Release() { in_use.clear(); }
   } release;
-  pool()->run(chunks, chunk);
+  pool()->run(chunks, [&](std::int64_t k) { f(k * grain, std::min(n, (k + 1) * grain)); });
 }
 
 double ordered_sum(std::int64_t n, const std::function<double(std::int64_t, std::int64_t)>& part) {

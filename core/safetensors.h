@@ -3,9 +3,9 @@
 //                             #include "safetensors.h"
 //
 // A file is: N (8 bytes, little-endian), N bytes of JSON {"name": {"dtype", "shape", "data_offsets"}, ...} padded with
-// spaces, then the data. The reader maps the file and accepts it only if the whole header is sound: strict UTF-8 and JSON,
-// no duplicate names, shapes that match their bytes, tensors that cover the data without hole or overlap, nothing missing
-// and nothing left over. The writer's bytes equal the reference implementation's (metadata keys sorted).
+// spaces, then the data. The reader maps the file and accepts it only if the whole header is sound: strict UTF-8 and
+// JSON, no duplicate names, shapes that match their bytes, tensors that cover the data without hole or overlap, nothing
+// missing and nothing left over. The writer's bytes equal the reference implementation's (metadata keys sorted).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -36,7 +36,7 @@ struct TensorInfo {
   std::uint64_t bytes() const { return end - begin; }
 };
 
-// file: it is missing or not a sound safetensors file. system: writing failed. misuse: the caller's request makes no sense.
+// file: missing or not a sound safetensors file. system: writing failed. misuse: the request makes no sense.
 enum class Cause { file, system, misuse };
 class Failure : public std::runtime_error {
  public:
@@ -349,7 +349,7 @@ inline TensorInfo parse_tensor(Json& json, std::string name, std::string& warnin
 }
 
 // Bytes of a tensor of this dtype and shape; the reason in `error` when there is no such tensor. Stricter than the
-// reference: the product of the dimensions other than zero must fit a signed integer, so that every consumer can use it.
+// reference: the product of the dimensions other than zero must fit a signed integer, so that consumers can use it.
 inline std::uint64_t byte_size(const TensorInfo& t, const char*& error) {
   std::uint64_t count = 1, bits = 0;
   bool empty = false;
@@ -429,7 +429,8 @@ Reader Reader::parse(const void* data, std::size_t size, std::string name, std::
   if (size < 8) detail::incomplete(r.name_, size, 8);
   std::memcpy(&header, data, 8);
   if (header > detail::kMaxHeader)
-    throw Failure(Cause::file, r.name_, "header length " + std::to_string(header) + " exceeds 100000000");
+    throw Failure(Cause::file, r.name_,
+                  "header length " + std::to_string(header) + " exceeds 100000000: not a safetensors file");
   if (header > size - 8) detail::incomplete(r.name_, size, 8 + header);
   r.read_header(text.substr(8, header));
   r.check_layout(8 + header, size);

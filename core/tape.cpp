@@ -56,6 +56,8 @@ std::vector<Tensor> Tape::unwind(const Var& out, Tensor seed, Grads& params) {
   require(state_ == State::recording, ErrorCode::tape, "backward", "this tape was consumed already");
   require(seed.shape() == out.shape(), ErrorCode::shape, "backward", "seed ", seed.shape(), " for a value ",
           out.shape());
+  require(seed.dtype() == out.value().dtype(), ErrorCode::dtype, "backward", "seed ", info(seed.dtype()).name,
+          " for a value ", info(out.value().dtype()).name);
   state_ = State::spent;
   std::vector<Tensor> d(slots_);
   d[out.slot_] = std::move(seed);

@@ -28,7 +28,7 @@ struct Pair {
   st::Dtype file;
   DType here;
 };
-constexpr Pair kPairs[] = {{st::Dtype::F64, DType::f64}, {st::Dtype::F32, DType::f32}, {st::Dtype::F16, DType::f16},
+constexpr Pair kPairs[] = {{st::Dtype::F64, DType::f64},   {st::Dtype::F32, DType::f32}, {st::Dtype::F16, DType::f16},
                            {st::Dtype::BF16, DType::bf16}, {st::Dtype::I64, DType::i64}, {st::Dtype::I32, DType::i32},
                            {st::Dtype::U8, DType::u8}};
 
@@ -68,8 +68,8 @@ Tensor TensorFile::tensor(const std::string& name) const {
   const st::TensorInfo* t = r.find(name);
   require(t != nullptr, ErrorCode::input, r.name(), "tensor ", name, " is missing");
   const DType d = dtype_here(*t, r.name());
-  require(t->shape.size() <= kMaxRank, ErrorCode::input, r.name(), "tensor ", name, " has ", t->shape.size(), " dimensions, at most ",
-          kMaxRank, " are supported");
+  require(t->shape.size() <= kMaxRank, ErrorCode::input, r.name(), "tensor ", name, " has ", t->shape.size(),
+          " dimensions, at most ", kMaxRank, " are supported");
   Shape shape;
   for (auto n : t->shape) shape.push(std::int64_t(n));
   const std::byte* data = r.data(*t);
@@ -82,7 +82,8 @@ Tensor TensorFile::tensor(const std::string& name) const {
 const std::map<std::string, std::string>& TensorFile::metadata() const { return state_->reader.metadata(); }
 const std::string& TensorFile::warning() const { return state_->reader.warning(); }
 
-void write_tensors(const std::filesystem::path& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
+void write_tensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                   const std::map<std::string, std::string>& metadata) {
   std::vector<st::TensorInfo> infos;
   for (const auto& [name, t] : tensors) {
     st::TensorInfo i;

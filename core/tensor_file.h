@@ -30,6 +30,7 @@ class TensorFile {
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 // Complete and synced, or not there at all. Error(io) names the file.
-void write_tensors(const std::filesystem::path& path, const NamedTensors&, const std::map<std::string, std::string>& metadata = {});
+void write_tensors(const std::filesystem::path& path, const NamedTensors&,
+                   const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace sinter

@@ -64,15 +64,16 @@ inline bool same_bits(const Tensor& a, const Tensor& b) {
 }  // namespace sinter::test
 
 // The statement throws sinter::Error with ErrorCode::code whose message contains `text`.
-#define CHECK_THROWS_TEXT(code_, text, ...)                                                                       \
-  do {                                                                                                            \
-    try {                                                                                                         \
-      static_cast<void>(__VA_ARGS__);                                                                             \
-      FAIL_CHECK("no error from " #__VA_ARGS__);                                                                  \
-    } catch (const ::sinter::Error& e_) {                                                                         \
-      CHECK_MESSAGE(e_.code() == ::sinter::ErrorCode::code_, #__VA_ARGS__ " failed with: ", e_.what());           \
-      CHECK_MESSAGE(std::string(e_.what()).find(text) != std::string::npos, "no \"", text, "\" in: ", e_.what()); \
-    }                                                                                                             \
+#define CHECK_THROWS_TEXT(code_, text, ...)                                                                          \
+  do {                                                                                                               \
+    try {                                                                                                            \
+      static_cast<void>(__VA_ARGS__);                                                                                \
+      FAIL_CHECK("no error from " #__VA_ARGS__);                                                                     \
+    } catch (const ::sinter::Error& e_) {                                                                            \
+      CHECK_MESSAGE(e_.code() == ::sinter::ErrorCode::code_, #__VA_ARGS__ " failed with: ", std::string(e_.what())); \
+      CHECK_MESSAGE(std::string(e_.what()).find(text) != std::string::npos, "no \"", text,                           \
+                    "\" in: ", std::string(e_.what()));                                                              \
+    }                                                                                                                \
   } while (false)
 
 // The statement throws sinter::Error with ErrorCode::code.

@@ -90,9 +90,10 @@ TEST_CASE("what is valid loads: no tensor, no metadata, padding, any order, unal
   CHECK(refusal(f32("[9223372036854775807,0]", "[0,0]", 0)) == "");
   CHECK(refusal(one(R"("data_offsets":[0,3],"dtype":"F4","shape":[2,3])", 3)) == "");
   CHECK(refusal(one(R"("data_offsets":[0,3],"dtype":"F6_E2M3","shape":[4])", 3)) == "");
-  const st::Reader r = read(file_of(R"({"z":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}, "y":)"
+  const std::string bytes = file_of(R"({"z":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}, "y":)"
                                     R"({"dtype":"I16","shape":[1],"data_offsets":[0,2]}})",
-                                    "abc"));
+                                    "abc");
+  const st::Reader r = read(bytes);
   CHECK(r.tensors()[0].name == "y");
   CHECK(std::to_integer<char>(*r.data(r.at("z"))) == 'c');
   CHECK(read(file_of(R"({"\u00e9\ud83d\ude00\/\n":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})"))

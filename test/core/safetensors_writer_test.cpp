@@ -42,11 +42,11 @@ TEST_CASE("the header orders by element size and name, escapes, sorts the metada
                                          info_of("x\"\\\n\x01é", st::Dtype::I64, {1}),
                                          info_of("a", st::Dtype::BF16, {2, 1}), info_of("c", st::Dtype::F16, {1})};
   const std::string header = st::make_header(tensors, {{"z", "1"}, {"a", "\t"}});
-  CHECK(
-      header.substr(8) ==
-      R"({"__metadata__":{"a":"\t","format":"pt","z":"1"},"x\"\\\n\u0001é":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},)"
-      R"("a":{"dtype":"BF16","shape":[2,1],"data_offsets":[8,12]},"c":{"dtype":"F16","shape":[1],"data_offsets":[12,14]},)"
-      R"("b":{"dtype":"BOOL","shape":[1],"data_offsets":[14,15]}}    )");
+  CHECK(header.substr(8) == R"({"__metadata__":{"a":"\t","format":"pt","z":"1"},)"
+                            R"("x\"\\\n\u0001é":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},)"
+                            R"("a":{"dtype":"BF16","shape":[2,1],"data_offsets":[8,12]},)"
+                            R"("c":{"dtype":"F16","shape":[1],"data_offsets":[12,14]},)"
+                            R"("b":{"dtype":"BOOL","shape":[1],"data_offsets":[14,15]}}    )");
   CHECK(header.size() % 8 == 0);
   const std::string file = header + std::string(15, '\0');
   CHECK(st::Reader::parse(file.data(), file.size(), "f").find("x\"\\\n\x01é") != nullptr);

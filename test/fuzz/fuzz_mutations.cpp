@@ -1,5 +1,5 @@
-// fuzz_mutations N [FIRST]: N mutations of every sample. Prints what happened, and fails on a crash, an exception of the
-// wrong kind, or an allocation out of proportion to the input.
+// fuzz_mutations N [FIRST]: N mutations of every sample. Prints what happened, and fails on a crash, an exception of
+// the wrong kind, or an allocation out of proportion to the input.
 #include <cstdio>
 #include <cstdlib>
 #include <new>
@@ -8,7 +8,7 @@
 
 namespace {
 
-// Inputs are below 2 KB; a parser may ask for their size a few times over, and iostreams for a buffer, but not for more.
+// Inputs are below 2 KB; a parser may ask for their size a few times over, but not for more than this.
 constexpr std::size_t kLargest = std::size_t{1} << 16;
 
 }  // namespace

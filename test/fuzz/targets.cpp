@@ -68,7 +68,8 @@ std::string sample_safetensors() {
   using namespace std::string_literals;
   return "\xc8\0\0\0\0\0\0\0"s
          R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
-         R"("a":{"dtype":"F16","shape":[],"data_offsets":[8,10]},"e":{"dtype":"F16","shape":[0,3],"data_offsets":[10,10]}})"
+         R"("a":{"dtype":"F16","shape":[],"data_offsets":[8,10]},)"
+         R"("e":{"dtype":"F16","shape":[0,3],"data_offsets":[10,10]}})"
          "     "
          "\0\0\x80\x3f\0\0\0\xc0\0\x38"s;
 }

@@ -1,0 +1,187 @@
+#include "models/checkpoint.h"
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/basic_kernels.h"
+#include "core/file.h"
+#include "core/safetensors_index.h"
+#include "models/llama.h"
+#include "models/opt.h"
+#include "models/packed.h"
+#include "models/weights/formats.h"
+
+namespace sinter {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kPackedKey = "sinter.weights";  // in the metadata of a .safetensors file; docs/formats.md
+
+struct Shard {
+  fs::path path;
+  TensorFile file;
+  Json packed;  // {"<linear>": {"tag", "version", "fields"}}, or null
+};
+
+Shard open_shard(const fs::path& path) {
+  Shard s{path, TensorFile(path), nullptr};
+  const auto it = s.file.metadata().find(kPackedKey);
+  if (it != s.file.metadata().end()) {
+    s.packed = parse_json(it->second, path.string() + ": metadata " + kPackedKey);
+    require(s.packed.is_object(), ErrorCode::input, path.string(), "metadata ", kPackedKey, " is not an object");
+  }
+  return s;
+}
+
+}  // namespace
+
+struct Checkpoint::State {
+  std::string dir;
+  std::vector<Shard> shards;
+  std::map<std::string, std::size_t> where;  // tensor -> shard
+};
+
+Checkpoint::Checkpoint(const fs::path& dir) : state_(std::make_unique<State>()) {
+  State& s = *state_;
+  s.dir = dir.string();
+  const auto single = dir / "model.safetensors", index = dir / "model.safetensors.index.json";
+  if (fs::exists(single)) {
+    s.shards.push_back(open_shard(single));
+    for (auto& name : s.shards[0].file.names()) s.where.emplace(name, 0);
+    return;
+  }
+  require(fs::exists(index), ErrorCode::input, s.dir, "holds neither model.safetensors nor model.safetensors.index.json");
+  std::map<std::string, std::size_t> opened;
+  for (const auto& [name, file] : parse_shard_index(read_text(index), index.string())) {
+    const auto [it, fresh] = opened.try_emplace(file, s.shards.size());
+    if (fresh) s.shards.push_back(open_shard(dir / file));
+    require(s.shards[it->second].file.has(name), ErrorCode::input, (dir / file).string(), "tensor ", name,
+            " is missing, although model.safetensors.index.json promises it");
+    s.where.emplace(name, it->second);
+  }
+}
+
+Checkpoint::~Checkpoint() = default;
+
+bool Checkpoint::has(const std::string& name) const { return state_->where.contains(name); }
+
+Tensor Checkpoint::tensor(const std::string& name) const {
+  const auto it = state_->where.find(name);
+  require(it != state_->where.end(), ErrorCode::input, state_->dir, "tensor ", name, " is missing");
+  return state_->shards[it->second].file.tensor(name);
+}
+
+std::string Checkpoint::file_of(const std::string& name) const {
+  const auto it = state_->where.find(name);
+  return it == state_->where.end() ? state_->dir : state_->shards[it->second].path.string();
+}
+
+std::vector<std::string> Checkpoint::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, shard] : state_->where) names.push_back(name);
+  return names;
+}
+
+std::uint64_t Checkpoint::bytes_on_disk() const {
+  std::uint64_t total = 0;
+  for (const auto& s : state_->shards) total += fs::file_size(s.path);
+  return total;
+}
+
+std::optional<Packed> Checkpoint::packed(const std::string& linear) const {
+  for (const Shard& s : state_->shards) {
+    if (s.packed.is_null()) continue;
+    const auto it = s.packed.find(linear);
+    if (it == s.packed.end()) continue;
+    const JsonFields f(s.path.string() + ": metadata " + kPackedKey + ": " + linear, *it);
+    Packed p{f.text("tag"), int(f.integer("version", 1, 1 << 16)), {}, {}};
+    const JsonFields fields = f.object("fields");
+    for (const auto& [key, value] : f.at("fields").items()) p.fields[key] = fields.integer(key, JsonFields::kMin);
+    const std::string prefix = linear + ".";
+    for (const auto& name : s.file.names())
+      if (name.starts_with(prefix) && name != prefix + "bias") p.parts[name.substr(prefix.size())] = s.file.tensor(name);
+    return p;
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+class CheckpointSource final : public TensorSource {
+ public:
+  explicit CheckpointSource(const fs::path& dir) : from_(dir) {}
+  bool has(const std::string& name) const override { return from_.has(name); }
+
+  Tensor vector(const std::string& name, Shape shape) override {
+    const Tensor t = from_.tensor(name);
+    require(t.shape() == shape, ErrorCode::input, from_.file_of(name), "tensor ", name, " has shape ", t.shape(), ", config.json needs ", shape);
+    require(is_float(t.dtype()), ErrorCode::input, from_.file_of(name), "tensor ", name, " has type ", info(t.dtype()).name, ", a float type is needed");
+    return cast(t, DType::f32);
+  }
+
+  FrozenWeightPtr matrix(const std::string& name, std::int64_t out, std::int64_t in) override {
+    FrozenWeightPtr w;
+    if (const auto packed = from_.packed(name)) w = load_packed(*packed, name);
+    else {
+      const Tensor t = from_.tensor(name + ".weight");
+      require(t.shape().rank() == 2 && is_float(t.dtype()), ErrorCode::input, from_.file_of(name + ".weight"), "tensor ", name,
+              ".weight has shape ", t.shape(), " and type ", info(t.dtype()).name, ", a float matrix is needed");
+      w = freeze_dense(t);
+    }
+    require(w->out_features() == out && w->in_features() == in, ErrorCode::input, from_.file_of(name + ".weight"), "tensor ", name,
+            ".weight has shape ", Shape{w->out_features(), w->in_features()}, ", config.json needs ", Shape{out, in});
+    return w;
+  }
+
+ private:
+  Checkpoint from_;
+};
+
+std::unique_ptr<CausalLM> make_model(const ModelConfig& c, TensorSource& source) {
+  return c.family == Family::llama ? make_llama(c, source) : make_opt(c, source);
+}
+
+class RandomSource final : public TensorSource {
+ public:
+  RandomSource(std::uint64_t seed, std::int64_t layers) : rng_{seed}, residual_(0.02 / std::sqrt(2.0 * double(layers))) {}
+  bool has(const std::string&) const override { return false; }
+
+  Tensor vector(const std::string& name, Shape shape) override {
+    if (shape.rank() == 2) return normal(shape, 0.02);
+    return Tensor::full(shape, name.ends_with(".bias") ? 0 : 1, DType::f32);
+  }
+  FrozenWeightPtr matrix(const std::string& name, std::int64_t out, std::int64_t in) override {
+    const bool residual = name.ends_with("o_proj") || name.ends_with("out_proj") || name.ends_with("down_proj") || name.ends_with("fc2");
+    return freeze_dense(normal({out, in}, residual ? residual_ : 0.02));
+  }
+
+ private:
+  Tensor normal(Shape shape, double std) {
+    Tensor t = Tensor::empty(shape, DType::f32);
+    const Rng rng = rng_.fork(next_++);
+    auto x = t.mutable_data<float>();
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = float(std * rng.normal(i));
+    return t;
+  }
+  Rng rng_;
+  std::uint64_t next_ = 0;
+  double residual_;
+};
+
+}  // namespace
+
+std::unique_ptr<CausalLM> load_model(const fs::path& dir) {
+  const ModelConfig c = read_config(dir);
+  CheckpointSource source(dir);
+  return make_model(c, source);
+}
+
+std::unique_ptr<CausalLM> random_model(const ModelConfig& c, std::uint64_t seed) {
+  RandomSource source(seed, c.layers);
+  auto model = make_model(c, source);
+  thaw(*model);
+  return model;
+}
+
+}  // namespace sinter

@@ -1,0 +1,27 @@
+#include "models/packed.h"
+
+#include "models/weights/formats.h"
+
+namespace sinter {
+
+std::span<const WeightFormat> weight_formats() {
+  static constexpr WeightFormat kFormats[] = {{"dense", 1, load_dense}, {"grouped_int", 1, load_grouped_int}};
+  return kFormats;
+}
+
+FrozenWeightPtr load_packed(const Packed& p, std::string_view name) {
+  for (const WeightFormat& f : weight_formats()) {
+    if (f.tag != p.tag) continue;
+    require(1 <= p.version && p.version <= f.version, ErrorCode::input, name, "format \"", p.tag, "\" has version ",
+            p.version, ", this program reads up to ", f.version);
+    try {
+      return f.load(p);
+    } catch (const Error& e) {
+      if (e.code() != ErrorCode::input) throw;
+      fail(ErrorCode::input, name, e.what());
+    }
+  }
+  fail(ErrorCode::input, name, "unknown weight format \"", p.tag, "\"");
+}
+
+}  // namespace sinter

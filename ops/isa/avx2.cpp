@@ -1,0 +1,18 @@
+#include <immintrin.h>
+
+#include "ops/isa/tables.h"
+
+#define SINTER_LANES 8
+
+namespace sinter {
+namespace {
+#include "ops/isa/vector.inl"
+
+#include "ops/isa/attention_tile.inl"
+
+#include "ops/isa/kernels.inl"
+}  // namespace
+
+const CpuKernels kAvx2Kernels = table("avx2");
+
+}  // namespace sinter

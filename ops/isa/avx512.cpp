@@ -1,0 +1,18 @@
+#include <immintrin.h>
+
+#include "ops/isa/tables.h"
+
+#define SINTER_LANES 16
+
+namespace sinter {
+namespace {
+#include "ops/isa/vector.inl"
+
+#include "ops/isa/attention_tile.inl"
+
+#include "ops/isa/kernels.inl"
+}  // namespace
+
+const CpuKernels kAvx512Kernels = table("avx512");
+
+}  // namespace sinter

@@ -1,0 +1,16 @@
+#include "ops/isa/tables.h"
+
+#define SINTER_LANES 4
+
+namespace sinter {
+namespace {
+#include "ops/isa/vector.inl"
+
+#include "ops/isa/attention_tile.inl"
+
+#include "ops/isa/kernels.inl"
+}  // namespace
+
+const CpuKernels kBaselineKernels = table("baseline");
+
+}  // namespace sinter

@@ -1,0 +1,33 @@
+#include "ops/isa/kernels.h"
+
+#include <vector>
+
+#include "ops/isa/tables.h"
+
+namespace sinter {
+namespace {
+
+// By feature bits (the compiler's test includes what the system saves), never by processor model.
+std::vector<const CpuKernels*> detect() {
+  std::vector<const CpuKernels*> found{&kBaselineKernels};
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (avx2) found.push_back(&kAvx2Kernels);
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (avx2 && avx512) found.push_back(&kAvx512Kernels);
+  return found;
+}
+
+}  // namespace
+
+std::span<const CpuKernels* const> supported_kernels() {
+  static const std::vector<const CpuKernels*> tables = detect();
+  return tables;
+}
+
+const CpuKernels& cpu_kernels() {
+  static const CpuKernels& best = *supported_kernels().back();
+  return best;
+}
+
+}  // namespace sinter

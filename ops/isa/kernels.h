@@ -1,0 +1,65 @@
+#pragma once
+#include <cstdint>
+#include <span>
+
+namespace sinter {
+
+// The f32 inner loops of the CPU ops, compiled once per instruction set (baseline, avx2, avx512) and chosen once by
+// CPUID. Plain pointers: no alignment is asked for, n may be 0, halves are passed as their bits.
+// Where it is not said otherwise y may be x (in place), but no other overlap is allowed.
+struct CpuKernels {
+  const char* name;
+
+  // y[t·ldy + r] = Σ_j x[t·ldx + j]·w[r·ldw + j],  t < T <= 8, r < R, j < k: few rows against many, read once.
+  template <class W>
+  using DotRows = void(const float* x, std::int64_t ldx, int T, const W* w, std::int64_t ldw, std::int64_t R,
+                       std::int64_t k, float* y, std::int64_t ldy);
+  DotRows<float>* dot_rows_f32;
+  DotRows<std::uint16_t>* dot_rows_bf16;
+  DotRows<std::uint16_t>* dot_rows_f16;
+
+  // y[t·ldy + j] += Σ_r a[t·lda + r]·w[r·ldw + j],  t < T <= 8, r < R, j < n.
+  template <class W>
+  using AddRows = void(const float* a, std::int64_t lda, int T, const W* w, std::int64_t ldw, std::int64_t R,
+                       std::int64_t n, float* y, std::int64_t ldy);
+  AddRows<float>* add_rows_f32;
+  AddRows<std::uint16_t>* add_rows_bf16;
+  AddRows<std::uint16_t>* add_rows_f16;
+
+  // y_j = scale·(code_{first+j} − zero), codes of 2, 3, 4 or 8 bits in a little-endian bit stream that ends, at the
+  // latest, at `end`: no byte from there on is read.
+  void (*unpack)(float* y, const std::uint8_t* stream, const std::uint8_t* end, std::int64_t first, std::int64_t n,
+                 int bits, float scale, float zero);
+
+  void (*bf16_to_f32)(float* y, const std::uint16_t* x, std::int64_t n);
+  void (*f16_to_f32)(float* y, const std::uint16_t* x, std::int64_t n);
+  void (*round_bf16)(float* y, const float* x, std::int64_t n);  // the nearest bf16, as f32
+
+  // Relative error at most about 1e-7; exp(−inf) = 0, exp(+inf) = inf, NaN stays NaN.
+  void (*vexp)(float* y, const float* x, std::int64_t n);
+  void (*silu)(float* y, const float* x, std::int64_t n);  // x·σ(x)
+  void (*swiglu)(float* y, const float* gate, const float* up, std::int64_t n);  // silu(gate)·up; y may be either
+  // dgate = dy·up·silu'(gate), dup = dy·silu(gate); the outputs may be any of the inputs, element for element
+  void (*swiglu_vjp)(float* dgate, float* dup, const float* gate, const float* up, const float* dy, std::int64_t n);
+
+  // Softmax of a row: m = max(x), s = exp_sum(y, x, a, m·a), scale(y, 1 / s).
+  float (*max)(const float* x, std::int64_t n);  // −inf for n = 0; NaNs are passed over
+  float (*exp_sum)(float* y, const float* x, float a, float shift, std::int64_t n);  // y = exp(a·x − shift); Σ y
+
+  float (*sum)(const float* x, std::int64_t n);
+  float (*dot)(const float* x, const float* y, std::int64_t n);
+  void (*axpy)(float* y, float a, const float* x, std::int64_t n);  // y += a·x
+  void (*scale)(float* y, float a, std::int64_t n);  // y *= a
+  void (*add)(float* y, const float* x, std::int64_t n);  // y += x
+  void (*mul)(float* y, const float* a, const float* b, std::int64_t n);  // y = a·b; y may be either
+
+  // c[m, n] = a·b, or c += a·b where `add`; a(i, p) = a[i·rs + p·cs], b[k, n] with rows ldb apart. Everything in cache;
+  // m is a multiple of 8, n of 16.
+  void (*tile_product)(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t rs,
+                       std::int64_t cs, const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add);
+};
+
+const CpuKernels& cpu_kernels();  // the best this processor has
+std::span<const CpuKernels* const> supported_kernels();  // all it has, plainest first; for tests
+
+}  // namespace sinter

@@ -1,0 +1,206 @@
+#include "ops/packed_int.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core/parallel.h"
+#include "ops/isa/kernels.h"
+#include "ops/strip_product.h"
+
+namespace sinter {
+namespace {
+
+std::int64_t row_bytes(std::int64_t cols, int bits) { return (cols * bits + 7) / 8; }
+bool is_width(std::int64_t bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
+
+unsigned code_at(const std::uint8_t* row, std::int64_t j, int bits) {
+  const std::int64_t at = j * bits;
+  const int shift = int(at % 8);
+  unsigned v = row[at / 8] >> shift;
+  if (shift + bits > 8) v |= unsigned(row[at / 8 + 1]) << (8 - shift);
+  return v & ((1u << bits) - 1);
+}
+
+// Rows in stored column order.
+class PackedSource final : public StripSource {
+ public:
+  explicit PackedSource(const PackedInt& w)
+      : w_(w),
+        codes_(w.codes.data<std::uint8_t>()),
+        scale_(w.scale.data<float>()),
+        zero_(w.zero.data<std::uint8_t>()),
+        bytes_(row_bytes(w.cols, w.bits)) {}
+  std::int64_t in_features() const override { return w_.cols; }
+
+  void expand(std::int64_t row, std::int64_t col, std::int64_t n, float* to) const override {
+    const auto unpack = cpu_kernels().unpack;
+    const std::uint8_t* stream = codes_.data() + row * bytes_;
+    each_group(row, col, n, [&](std::int64_t first, std::int64_t count, float scale, float zero) {
+      unpack(to + (first - col), stream, codes_.data() + codes_.size(), first, count, w_.bits, scale, zero);
+    });
+  }
+  void expand(std::int64_t row, std::int64_t col, std::int64_t n, double* to) const override {
+    const std::uint8_t* stream = codes_.data() + row * bytes_;
+    each_group(row, col, n, [&](std::int64_t first, std::int64_t count, double scale, double zero) {
+      for (std::int64_t j = first; j < first + count; ++j) to[j - col] = scale * (code_at(stream, j, w_.bits) - zero);
+    });
+  }
+
+ private:
+  template <class F>
+  void each_group(std::int64_t row, std::int64_t col, std::int64_t n, F f) const {
+    for (std::int64_t at = col; at < col + n;) {
+      const std::int64_t g = at / w_.group, end = std::min({(g + 1) * w_.group, col + n});
+      const auto i = std::size_t(row * w_.groups() + g);
+      f(at, end - at, scale_[i], zero_[i]);
+      at = end;
+    }
+  }
+  const PackedInt& w_;
+  std::span<const std::uint8_t> codes_;
+  std::span<const float> scale_;
+  std::span<const std::uint8_t> zero_;
+  std::int64_t bytes_;
+};
+
+// to[:, j] = from[:, order[j]]
+Tensor gathered(const ConstView& from, const Tensor& order) {
+  Tensor out = Tensor::empty({from.rows(), from.cols()}, from.dtype());
+  const auto at = order.data<std::int32_t>();
+  const View to(out);
+  visit_float(from.dtype(), "packed product", [&]<class T>() {
+    for (std::int64_t i = 0; i < from.rows(); ++i) {
+      const auto a = from.row<T>(i);
+      const auto b = to.row<T>(i);
+      for (std::size_t j = 0; j < b.size(); ++j) b[j] = a[std::size_t(at[j])];
+    }
+  });
+  return out;
+}
+
+// to[:, order[j]] = beta·to[:, order[j]] + from[:, j]
+void scatter(const ConstView& from, const Tensor& order, float beta, const View& to) {
+  const auto at = order.data<std::int32_t>();
+  visit_float(from.dtype(), "packed product", [&]<class T>() {
+    for (std::int64_t i = 0; i < from.rows(); ++i) {
+      const auto a = from.row<T>(i);
+      const auto b = to.row<T>(i);
+      for (std::size_t j = 0; j < a.size(); ++j) {
+        T& v = b[std::size_t(at[j])];
+        v = beta == 0 ? a[j] : T(beta) * v + a[j];
+      }
+    }
+  });
+}
+
+void check_part(const Tensor& t, DType type, Shape shape, std::string_view where, std::string_view name) {
+  require(t && t.dtype() == type && t.shape() == shape, ErrorCode::input, where, "tensor \"", name, "\" is ",
+          t ? info(t.dtype()).name : "missing", " ", t.shape(), ", expected ", info(type).name, " ", shape);
+}
+
+void check_values(const PackedInt& w, std::string_view where) {
+  for (const float s : w.scale.data<float>())
+    require(std::isfinite(s), ErrorCode::input, where, "tensor \"scale\" holds ", s);
+  for (const unsigned z : w.zero.data<std::uint8_t>())
+    require(z < 1u << w.bits, ErrorCode::input, where, "tensor \"zero\" holds ", z, ", beyond ", w.bits, " bits");
+  const auto codes = w.codes.data<std::uint8_t>();
+  const std::int64_t bytes = row_bytes(w.cols, w.bits);
+  if (const auto used = w.cols * w.bits % 8)
+    for (std::int64_t i = 0; i < w.rows; ++i)
+      require(codes[std::size_t((i + 1) * bytes - 1)] >> used == 0, ErrorCode::input, where,
+              "tensor \"codes\" has bits set behind the last code of row ", i);
+  if (!w.order) return;
+  std::vector<bool> seen(std::size_t(w.cols));
+  for (const std::int64_t j : w.order.data<std::int32_t>()) {
+    require(0 <= j && j < w.cols && !seen[std::size_t(j)], ErrorCode::input, where,
+            "tensor \"order\" is no permutation: ", j);
+    seen[std::size_t(j)] = true;
+  }
+}
+
+}  // namespace
+
+void check_packed(const PackedInt& w, std::string_view where) {
+  constexpr std::int64_t kMost = 0x7fffffff;
+  require(is_width(w.bits), ErrorCode::input, where, "field \"bits\" is ", w.bits, ", expected 2, 3, 4 or 8");
+  require(0 < w.rows && w.rows <= kMost && 0 < w.cols && w.cols <= kMost, ErrorCode::input, where, "has ", w.rows,
+          " x ", w.cols, " weights");
+  require(0 < w.group && w.group <= w.cols, ErrorCode::input, where, "field \"group\" is ", w.group, ", expected 1..",
+          w.cols);
+  check_part(w.codes, DType::u8, {w.rows, row_bytes(w.cols, w.bits)}, where, "codes");
+  check_part(w.scale, DType::f32, {w.rows, w.groups()}, where, "scale");
+  check_part(w.zero, DType::u8, {w.rows, w.groups()}, where, "zero");
+  if (w.order) check_part(w.order, DType::i32, {w.cols}, where, "order");
+  check_values(w, where);
+}
+
+Tensor pack_codes(const Tensor& codes, int bits) {
+  require(is_width(bits) && codes.shape().rank() == 2, ErrorCode::usage, "pack_codes", codes.shape(), " in ", bits,
+          " bits");
+  const std::int64_t m = codes.shape()[0], n = codes.shape()[1], bytes = row_bytes(n, bits);
+  Tensor packed = Tensor::zeros({m, bytes}, DType::u8);
+  const auto from = codes.data<std::uint8_t>();
+  const auto to = packed.mutable_data<std::uint8_t>();
+  for (std::int64_t i = 0; i < m; ++i)
+    for (std::int64_t j = 0; j < n; ++j) {
+      const unsigned code = from[std::size_t(i * n + j)], shift = unsigned(j * bits % 8);
+      require(code < 1u << bits, ErrorCode::usage, "pack_codes", "code ", code, " needs more than ", bits, " bits");
+      std::uint8_t* at = to.data() + i * bytes + j * bits / 8;
+      at[0] = std::uint8_t(at[0] | code << shift);
+      if (shift + unsigned(bits) > 8) at[1] = std::uint8_t(at[1] | code >> (8 - shift));
+    }
+  return packed;
+}
+
+Tensor unpack_codes(const Tensor& packed, std::int64_t cols, int bits) {
+  require(is_width(bits) && packed.shape().rank() == 2 && packed.shape()[1] == row_bytes(cols, bits), ErrorCode::usage,
+          "unpack_codes", packed.shape(), " for ", cols, " codes of ", bits, " bits");
+  Tensor codes = Tensor::empty({packed.shape()[0], cols}, DType::u8);
+  const ConstView from(packed);
+  const View to(codes);
+  for (std::int64_t i = 0; i < to.rows(); ++i) {
+    const auto row = to.row<std::uint8_t>(i);
+    for (std::int64_t j = 0; j < cols; ++j)
+      row[std::size_t(j)] = std::uint8_t(code_at(from.row<std::uint8_t>(i).data(), j, bits));
+  }
+  return codes;
+}
+
+void unpack_rows(const PackedInt& w, std::int64_t begin, std::int64_t end, const View& out) {
+  require(0 <= begin && begin <= end && end <= w.rows && out.rows() == end - begin && out.cols() == w.cols,
+          ErrorCode::shape, "unpack_rows", begin, "..", end, " of ", w.rows, " into ", Shape{out.rows(), out.cols()});
+  const PackedSource source(w);
+  visit_float(out.dtype(), "unpack_rows", [&]<class T>() {
+    parallel_for(end - begin, 16, [&](std::int64_t b, std::int64_t e) {
+      std::vector<T> stored(w.order ? std::size_t(w.cols) : 0);
+      for (; b < e; ++b) {
+        const auto row = out.row<T>(b);
+        if (!w.order) {
+          source.expand(begin + b, 0, w.cols, row.data());
+          continue;
+        }
+        source.expand(begin + b, 0, w.cols, stored.data());
+        const auto at = w.order.data<std::int32_t>();
+        for (std::size_t j = 0; j < stored.size(); ++j) row[std::size_t(at[j])] = stored[j];
+      }
+    });
+  });
+}
+
+void packed_product(const PackedInt& w, const ConstView& x, std::int64_t begin, std::int64_t end, const View& y,
+                    const Epilogue& e, Compute c) {
+  const Tensor keeper = w.order ? gathered(x, w.order) : Tensor();
+  const ConstView in = keeper ? ConstView(keeper) : x;
+  strip_product(PackedSource(w), in, {begin, end}, y, e, c);
+}
+
+void packed_product_transposed(const PackedInt& w, const ConstView& dy, std::int64_t begin, std::int64_t end,
+                               const View& dx, float beta, Compute c) {
+  if (!w.order) return strip_product_transposed(PackedSource(w), dy, {begin, end}, dx, beta, c);
+  Tensor stored = Tensor::empty({dx.rows(), dx.cols()}, dx.dtype());
+  strip_product_transposed(PackedSource(w), dy, {begin, end}, stored, 0, c);
+  scatter(stored, w.order, beta, dx);
+}
+
+}  // namespace sinter
