@@ -30,6 +30,7 @@ test: deps
 	$(CONFIGURE) -B $(BUILD)
 	$(COMPILE) $(BUILD) -j $(JOBS)
 	$(if $(NVCC),$(MAKE) cuda,@echo "skipped: no nvcc, so the CUDA back end is not compiled")
+	$(if $(NVCC),$(CTEST) $(BUILD)/cuda -R '^cuda$$')
 	$(CTEST) $(BUILD) -L unit
 
 cuda: deps
@@ -74,7 +75,7 @@ release: deps
 
 gpu-check: deps
 	$(if $(NVCC),,$(error gpu-check needs nvcc))
-	$(MAKE) cuda CUDA_ARCH=native
+	arch=$$(sh test/tools/gpu_check.sh --arch) && $(MAKE) cuda CUDA_ARCH="$$arch"
 	sh test/tools/gpu_check.sh $(BUILD)/cuda
 
 clean:

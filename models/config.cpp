@@ -23,6 +23,10 @@ std::int32_t one_id(const JsonFields& f, std::string_view key, std::int32_t fall
   return ids.empty() ? -1 : ids.front();
 }
 
+// Beyond these bounds f32 frequencies overflow.
+bool is_scale(double v) { return 1e-15 <= v && v <= 1e15; }
+constexpr const char* kScale = "a number from 1e-15 to 1e15";
+
 // v4 files keep theta at the top and the scaling in rope_scaling; v5 files keep both in rope_parameters, which wins.
 RopeConfig parse_rope(const JsonFields& f) {
   RopeConfig r;
@@ -43,9 +47,9 @@ RopeConfig parse_rope(const JsonFields& f) {
     } else if (kind != "default") {
       s.refuse(s.has("rope_type") ? "rope_type" : "type", "default, linear or llama3");
     }
-    if (!(r.factor > 0)) s.refuse("factor", "a positive number");
+    if (!is_scale(r.factor)) s.refuse("factor", kScale);
   }
-  if (!(r.theta > 0)) f.refuse(f.has("rope_theta") ? "rope_theta" : key, "a positive theta");
+  if (!is_scale(r.theta)) f.refuse(f.has("rope_theta") ? "rope_theta" : key, kScale);
   return r;
 }
 

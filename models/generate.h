@@ -12,8 +12,8 @@ namespace sinter {
 
 struct GenerateOptions {
   std::int64_t max_new_tokens = 128;
-  SampleOptions sample;
-  std::vector<std::string> stop;  // ends before the first of these; it is not part of the text
+  SampleOptions sample{};
+  std::vector<std::string> stop{};  // ends before the first of these; it is not part of the text
   std::uint64_t seed = 0;
   Compute compute = Compute::f32;
 };

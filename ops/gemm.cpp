@@ -15,15 +15,17 @@ struct Tile {
 };
 
 // Bounds depend on the shape only, so that any number of threads gives the same bits. A tile packs its rows and columns
-// anew, so there are few: an even number, of about 2^20 elements each, cut along the longer side.
+// anew, so there are few (a power of two, about 2^20 elements each), made by halving the longer side.
 Tile tile_of(std::int64_t m, std::int64_t n, std::int64_t k, bool few) {
   const std::int64_t work = m * n * k;
   if (work < 100'000) return {m, n};  // 0.2 MFLOP: starting the pool would cost more
   if (few) return {m, std::max<std::int64_t>(64, round_up((1 << 16) / k, 16))};
-  std::int64_t tiles = round_up(std::clamp<std::int64_t>(m * n >> 20, 8, 64), 4);
-  if (work < 1 << 25) tiles = work < 1 << 23 ? 2 : 4;
-  if (m > n) return {std::max<std::int64_t>(16, round_up((m + tiles - 1) / tiles, 16)), n};
-  return {m, std::max<std::int64_t>(16, round_up((n + tiles - 1) / tiles, 16))};
+  Tile tile{m, n};
+  for (std::int64_t tiles = work < 1 << 25 ? 2 : std::clamp<std::int64_t>(m * n >> 20, 4, 64); tiles > 1; tiles /= 2) {
+    std::int64_t& longer = tile.rows > tile.cols ? tile.rows : tile.cols;
+    longer = round_up((longer + 1) / 2, 16);
+  }
+  return tile;
 }
 
 template <class T>

@@ -58,13 +58,15 @@ void cols_task(const StripSource& w, const ConstView& dy, Rows r, std::int64_t c
   const std::int64_t deep = dy.rows() <= kFewRows ? kDeepFew : kDeep;
   Tensor keeper;
   const auto W = buffer<T>(keeper, std::min(deep, r.size()) * n);
-  for (std::int64_t b = 0; b < r.size(); b += deep) {
+  std::int64_t b = 0;
+  do {  // once for an empty range too: beta still applies
     const std::int64_t k = std::min(deep, r.size() - b);
     for (std::int64_t i = 0; i < k; ++i) w.expand(r.begin + b + i, col, n, W.data() + i * n);
     if (c == Compute::bf16) round_in_place(W.first(std::size_t(k * n)));
     tile_product<T>(dy.rows(), n, k, {dy.data<T>() + b, dy.stride()}, {W.data(), n}, dx.data<T>() + col, dx.stride(),
                     {.beta = T(b == 0 ? beta : 1)});
-  }
+    b += deep;
+  } while (b < r.size());
 }
 
 // A product whose strips are too few to share out is split by the rows of x as well: unpacking a strip again costs one

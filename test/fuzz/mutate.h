@@ -19,6 +19,7 @@ struct Suite {
   std::vector<std::string> words;  // spliced in whole: what bytes drawn at random would never spell
   bool length_prefix = false;  // 8 bytes give the length of what follows: half of the mutations keep them right
   Target target = nullptr;
+  std::size_t largest = std::size_t{1} << 16;  // the most that one operator new may ask for
 };
 
 std::string mutate(const Suite& suite, std::uint64_t index);

@@ -1,0 +1,46 @@
+#pragma once
+#include <span>
+#include <vector>
+
+#include "core/random.h"
+#include "models/causal_lm.h"
+#include "train/data/text.h"
+
+namespace sinter {
+
+// Sequences with the token that should follow each row; target −1: no loss here.
+struct Batch {
+  std::vector<std::int32_t> ids, targets;
+  Layout layout;
+  std::int64_t counted() const;  // targets that count
+};
+
+// n windows of T ids one after the other: row t of a window predicts its id t + 1, the last row predicts nothing.
+Batch window_batch(std::span<const std::int32_t> ids, std::int64_t length);
+
+// The hidden states after all blocks, with `prompt` [k, w] (or an untracked, empty Var) before every sequence at positions
+// 0 .. k − 1, and the targets of all rows: −1 on prompt rows, so that x_0 is in no loss (arXiv 2305.11186, eq. 1).
+struct Prompted {
+  Var hidden;
+  std::vector<std::int32_t> targets;
+};
+Prompted run_batch(const CausalLM&, const Context&, const Batch&, const Var& prompt);
+
+Var batch_loss(const CausalLM&, const Context&, const Batch&, const Var& prompt);          // Σ over counted targets, [1]
+Tensor batch_nll(const CausalLM&, const Context&, const Batch&, const Tensor& prompt);     // per row of the batch
+
+// Endless batches of `size` windows: shuffled anew each epoch by the seed, a short rest dropped; a function of the step.
+class WindowSampler {
+ public:
+  WindowSampler(Windows windows, std::int64_t size, std::uint64_t seed);
+  Batch at(std::int64_t step);
+  std::int64_t batches_per_epoch() const { return std::int64_t(windows_.size()) / size_; }
+
+ private:
+  Windows windows_;
+  std::int64_t size_, epoch_ = -1;
+  Rng rng_;
+  std::vector<std::size_t> order_;
+};
+
+}  // namespace sinter

@@ -1,0 +1,53 @@
+#include "train/eval/perplexity.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "train/batch.h"
+
+namespace sinter {
+namespace {
+
+constexpr std::int64_t kRows = 2048;  // per forward pass, about
+
+}  // namespace
+
+Perplexity perplexity(const CausalLM& model, std::span<const std::int32_t> ids, const PerplexityOptions& o, LogSink& log) {
+  const std::int64_t T = o.seq_len, k = o.soft_prompt ? o.soft_prompt.shape()[0] : 0, limit = model.config().max_positions;
+  require(T >= 2, ErrorCode::usage, "perplexity", "seq-len ", T, " scores nothing");
+  require(T + k <= limit, ErrorCode::usage, "perplexity", "seq-len ", T, k ? " and the prompt's " : "", k ? std::to_string(k) : "",
+          " exceed the model's ", limit, " positions");
+  std::int64_t chunks = std::int64_t(ids.size()) / T;
+  require(chunks > 0, ErrorCode::usage, "perplexity", "the text has ", ids.size(), " tokens, fewer than one chunk of ", T);
+  if (o.max_chunks > 0) chunks = std::min(chunks, o.max_chunks);
+
+  Perplexity r;
+  r.seq_len = T;
+  r.chunks = chunks;
+  r.scored_tokens = chunks * (T - 1);
+  const auto start = std::chrono::steady_clock::now();
+  const std::int64_t per_pass = std::max<std::int64_t>(1, kRows / (T + k));
+  double sum = 0;
+  for (std::int64_t c = 0; c < chunks; c += per_pass) {
+    log.check_stop("perplexity");
+    const std::int64_t n = std::min(per_pass, chunks - c);
+    const Batch batch = window_batch(ids.subspan(std::size_t(c * T), std::size_t(n * T)), T);
+    const Tensor nll = batch_nll(model, Context{.compute = o.compute}, batch, o.soft_prompt);
+    const auto values = nll.data<float>();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (batch.targets[i] < 0) continue;
+      sum += double(values[i]);
+      r.token_nll.push_back(values[i]);
+    }
+    log.progress({"perplexity", c + n, chunks, std::exp(sum / double(r.token_nll.size())), "ppl"});
+  }
+  r.nll = sum / double(r.scored_tokens);
+  require(std::isfinite(r.nll), ErrorCode::numeric, "perplexity", "the model's loss is not a number");
+  r.ppl = std::exp(r.nll);
+  r.ppl_paper = std::exp(r.nll * double(T - 1) / double(T - 1 + k));
+  r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return r;
+}
+
+}  // namespace sinter

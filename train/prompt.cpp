@@ -1,0 +1,109 @@
+#include "train/prompt.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/basic_kernels.h"
+#include "core/file.h"
+
+namespace sinter {
+namespace {
+
+namespace fs = std::filesystem;
+
+// FNV-1a over all pieces: two tokenizers that agree on it read the same ids.
+std::string tokenizer_fingerprint(const Tokenizer& t) {
+  std::uint64_t h = 0xcbf29ce484222325ull;
+  const auto mix = [&h](std::string_view s) {
+    for (const char c : s) h = (h ^ std::uint8_t(c)) * 0x100000001b3ull;
+    h = (h ^ 0xffu) * 0x100000001b3ull;
+  };
+  for (std::int64_t i = 0; i < t.size(); ++i) mix(t.piece(std::int32_t(i)));
+  char text[20];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(h));
+  return text;
+}
+
+Json adapter_config(const Tensor& prompt, const ModelConfig& c, const std::string& base) {
+  return {{"peft_type", "PROMPT_TUNING"}, {"task_type", "CAUSAL_LM"}, {"base_model_name_or_path", base}, {"revision", nullptr},
+          {"inference_mode", true}, {"auto_mapping", nullptr}, {"num_virtual_tokens", prompt.shape()[0]}, {"token_dim", prompt.shape()[1]},
+          {"num_transformer_submodules", 1}, {"num_attention_heads", c.heads}, {"num_layers", c.layers}, {"prompt_tuning_init", "RANDOM"},
+          {"prompt_tuning_init_text", nullptr}, {"tokenizer_name_or_path", nullptr}, {"tokenizer_kwargs", nullptr}};
+}
+
+Tensor rows_of(const CausalLM& model, const std::vector<std::int32_t>& ids) { return model.embed(Context{}, ids).value().clone(); }
+
+}  // namespace
+
+Tensor random_prompt(const CausalLM& model, std::int64_t k, Rng rng) {
+  std::vector<std::int32_t> ids;
+  for (std::int64_t i = 0; i < k; ++i) ids.push_back(std::int32_t(rng.below(std::uint64_t(i), std::uint64_t(model.config().vocab))));
+  return rows_of(model, ids);
+}
+
+Tensor first_prompt(const CausalLM& model, std::int64_t k) {
+  std::vector<std::int32_t> ids;
+  for (std::int64_t i = 0; i < k; ++i) ids.push_back(std::int32_t(i % model.config().vocab));
+  return rows_of(model, ids);
+}
+
+Tensor text_prompt(const CausalLM& model, const Tokenizer& tokenizer, std::int64_t k, std::string_view text) {
+  const auto given = tokenizer.encode(text, false);
+  require(!given.empty(), ErrorCode::usage, "--init text", "the text has no tokens");
+  std::vector<std::int32_t> ids;
+  for (std::int64_t i = 0; i < k; ++i) ids.push_back(given[std::size_t(i) % given.size()]);
+  return rows_of(model, ids);
+}
+
+double prompt_validation(const CausalLM& model, const Windows& windows, const Tensor& prompt, Compute compute) {
+  const std::int64_t T = std::int64_t(windows.at(0).size()), k = prompt ? prompt.shape()[0] : 0;
+  const std::size_t per_pass = std::size_t(std::max<std::int64_t>(1, 2048 / (T + k)));
+  double sum = 0;
+  std::int64_t counted = 0;
+  for (std::size_t w = 0; w < windows.size(); w += per_pass) {
+    std::vector<std::int32_t> ids;
+    for (std::size_t i = w; i < std::min(w + per_pass, windows.size()); ++i) ids.insert(ids.end(), windows[i].begin(), windows[i].end());
+    const Batch batch = window_batch(ids, T);
+    sum += double(batch_loss(model, Context{.compute = compute}, batch, prompt ? Var(prompt) : Var()).value().data<float>()[0]);
+    counted += batch.counted();
+  }
+  return sum / double(counted);
+}
+
+void save_prompt(const fs::path& path, const Tensor& prompt, const CausalLM& model, const Tokenizer& tokenizer, const PromptFacts& facts) {
+  const ModelConfig& c = model.config();
+  std::map<std::string, std::string> meta{{"sinter.tokens", std::to_string(prompt.shape()[0])},
+                                          {"sinter.word_width", std::to_string(prompt.shape()[1])},
+                                          {"sinter.model_type", c.family == Family::llama ? "llama" : "opt"},
+                                          {"sinter.tokenizer", tokenizer_fingerprint(tokenizer)},
+                                          {"sinter.base_model", facts.base_model}};
+  for (const auto& [key, value] : facts.extra) meta["sinter." + key] = value;
+  const NamedTensors tensors{{"prompt_embeddings", prompt}};
+  if (path.extension() == ".safetensors") return write_tensors(path, tensors, meta);
+  AtomicDirectory dir(path);
+  write_tensors(dir.path() / "adapter_model.safetensors", tensors, meta);
+  write_text_atomic(dir.path() / "adapter_config.json", json_text(adapter_config(prompt, c, facts.base_model)));
+  dir.commit();
+}
+
+Tensor load_prompt(const fs::path& path, const CausalLM& model, const Tokenizer& tokenizer) {
+  const bool directory = fs::is_directory(path);
+  if (directory) {
+    const auto config = path / "adapter_config.json";
+    const Json json = read_json(config);
+    const JsonFields f(config.string(), json);
+    if (f.text("peft_type") != "PROMPT_TUNING") f.refuse("peft_type", "PROMPT_TUNING");
+  }
+  const fs::path file = directory ? path / "adapter_model.safetensors" : path;
+  const TensorFile from(file);
+  const Tensor stored = from.tensor("prompt_embeddings");
+  const std::int64_t w = model.config().word_width;
+  require(stored.shape().rank() == 2 && stored.shape()[0] > 0 && stored.shape()[1] == w && is_float(stored.dtype()), ErrorCode::input,
+          file.string(), "tensor prompt_embeddings has shape ", stored.shape(), " and type ", info(stored.dtype()).name,
+          ", the model needs float rows of width ", w);
+  const auto& meta = from.metadata();
+  if (const auto it = meta.find("sinter.tokenizer"); it != meta.end())
+    require(it->second == tokenizer_fingerprint(tokenizer), ErrorCode::input, file.string(), "was learned with another tokenizer");
+  return cast(stored, DType::f32);
+}
+
+}  // namespace sinter
