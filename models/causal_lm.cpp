@@ -26,7 +26,8 @@ CausalLM::CausalLM(ModelConfig c, ModelEnds ends, std::vector<std::unique_ptr<Bl
 
 Var CausalLM::embed(const Context& ctx, std::span<const std::int32_t> ids) const {
   for (const auto i : ids)
-    require(0 <= i && i < config_.vocab, ErrorCode::usage, "tokens", "id ", i, " is outside the vocabulary of ", config_.vocab);
+    require(0 <= i && i < config_.vocab, ErrorCode::usage, "tokens", "id ", i, " is outside the vocabulary of ",
+            config_.vocab);
   return std::visit(Match{[&](const std::unique_ptr<Param>& p) { return embedding(ctx.use(*p), ids); },
                           [&](const FrozenWeightPtr& w) { return Var(w->gather(ids)); }},
                     ends_.embedding);
@@ -39,15 +40,17 @@ Var CausalLM::enter(const Context& ctx, const Var& e, const Layout& layout) cons
   for (auto& r : rows) r += kOptPositionOffset;
   const Var table = ctx.use(*ends_.positions);
   for (const auto r : rows)
-    require(r < table.shape()[0], ErrorCode::usage, "positions", "position ", r - kOptPositionOffset, " is beyond the model's ", config_.max_positions);
+    require(r < table.shape()[0], ErrorCode::usage, "positions", "position ", r - kOptPositionOffset,
+            " is beyond the model's ", config_.max_positions);
   return add(h, embedding(table, rows));
 }
 
 Var CausalLM::run(const Context& ctx, Var h, LayerRange range, const Layout& layout, KvCache* cache) const {
   for (const auto& s : layout.sequences)
-    require(s.row >= 0 && s.length > 0 && s.row + s.length <= h.shape()[0], ErrorCode::shape, "run", "a sequence ends at row ",
-            s.row + s.length, " of ", h.shape());
-  require(!cache || (!ctx.tape && layout.sequences.size() == 1), ErrorCode::usage, "run", "a cache serves one sequence, without a tape");
+    require(s.row >= 0 && s.length > 0 && s.row + s.length <= h.shape()[0], ErrorCode::shape, "run",
+            "a sequence ends at row ", s.row + s.length, " of ", h.shape());
+  require(!cache || (!ctx.tape && layout.sequences.size() == 1), ErrorCode::usage, "run",
+          "a cache serves one sequence, without a tape");
   auto pass = std::make_shared<Pass>(Pass{ctx, layout, {}, cache});
   if (!inv_freq_.empty()) pass->rope = make_rope_table(inv_freq_, layout.positions());
   for (int i = range.first; i < range.last; ++i) {

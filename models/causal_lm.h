@@ -21,7 +21,7 @@ struct LayerRange {
 struct Pass {
   Context ctx;
   Layout layout;
-  RopeTable rope;            // empty for OPT
+  RopeTable rope;  // empty for OPT
   KvCache* cache = nullptr;  // one sequence, no tape
 };
 
@@ -32,18 +32,18 @@ class Block {
   virtual Var forward(const Pass&, const Var& h) const = 0;  // [T, d] -> [T, d]
   // Linears in execution order, grouped by shared input: {q,k,v} {o} {gate,up} {down}.
   virtual std::vector<std::vector<Linear*>> stages() = 0;
-  virtual void each_weight(const EachWeight&) = 0;           // all that is not a Linear
+  virtual void each_weight(const EachWeight&) = 0;  // all that is not a Linear
 };
 
 // The ends of a model, around its blocks.
 struct ModelEnds {
-  std::string embedding_name, head_name;        // tensor names without ".weight"
-  Matrix embedding;                             // [V, w]
-  std::optional<Weight> positions;              // OPT: [max_positions + 2, d]
+  std::string embedding_name, head_name;  // tensor names without ".weight"
+  Matrix embedding;  // [V, w]
+  std::optional<Weight> positions;  // OPT: [max_positions + 2, d]
   std::string positions_name;
   std::optional<Linear> project_in, project_out;  // OPT-350m: w -> d, d -> w
   std::optional<Norm> norm;
-  std::optional<Matrix> head;                   // [V, w]; absent when tied
+  std::optional<Matrix> head;  // [V, w]; absent when tied
 };
 
 // A decoder-only language model in pieces, so that prompts, exits and drafts need no special forward.
@@ -53,10 +53,10 @@ class CausalLM {
   const ModelConfig& config() const { return config_; }
 
   Var embed(const Context&, std::span<const std::int32_t> ids) const;  // [n, w]; a soft prompt lives in this space
-  Var enter(const Context&, const Var& e, const Layout&) const;        // [n, w] -> [n, d]: project_in, positions
+  Var enter(const Context&, const Var& e, const Layout&) const;  // [n, w] -> [n, d]: project_in, positions
   Var run(const Context&, Var h, LayerRange, const Layout&, KvCache* = nullptr) const;
-  Var finish(const Context&, const Var& h) const;                      // final norm, project_out: [n, w]
-  Var logits(const Context&, const Var& h) const;                      // [n, V]: finish, then the head
+  Var finish(const Context&, const Var& h) const;  // final norm, project_out: [n, w]
+  Var logits(const Context&, const Var& h) const;  // [n, V]: finish, then the head
   // Σ −log p(target) over rows whose target is not −1, [1]; and per row, [n].
   Var loss(const Context&, const Var& h, std::span<const std::int32_t> targets) const;
   Tensor nll(const Context&, const Var& h, std::span<const std::int32_t> targets) const;
@@ -68,9 +68,9 @@ class CausalLM {
   const std::vector<std::unique_ptr<Block>>& blocks() const { return blocks_; }
 
   void each_linear(const std::function<void(Linear&)>&);  // of the blocks, in execution order
-  void each_weight(const EachWeight&);                    // norms, positions
+  void each_weight(const EachWeight&);  // norms, positions
   void each_matrix(const std::function<void(const std::string& name, Matrix&)>&);  // embedding, head if untied
-  void each_projection(const std::function<void(Linear&)>&);                       // OPT-350m's project_in, project_out
+  void each_projection(const std::function<void(Linear&)>&);  // OPT-350m's project_in, project_out
   void each_param(const EachParam&);
 
  private:

@@ -51,7 +51,8 @@ Checkpoint::Checkpoint(const fs::path& dir) : state_(std::make_unique<State>()) 
     for (auto& name : s.shards[0].file.names()) s.where.emplace(name, 0);
     return;
   }
-  require(fs::exists(index), ErrorCode::input, s.dir, "holds neither model.safetensors nor model.safetensors.index.json");
+  require(fs::exists(index), ErrorCode::input, s.dir,
+          "holds neither model.safetensors nor model.safetensors.index.json");
   std::map<std::string, std::size_t> opened;
   for (const auto& [name, file] : parse_shard_index(read_text(index), index.string())) {
     const auto [it, fresh] = opened.try_emplace(file, s.shards.size());
@@ -100,7 +101,8 @@ std::optional<Packed> Checkpoint::packed(const std::string& linear) const {
     for (const auto& [key, value] : f.at("fields").items()) p.fields[key] = fields.integer(key, JsonFields::kMin);
     const std::string prefix = linear + ".";
     for (const auto& name : s.file.names())
-      if (name.starts_with(prefix) && name != prefix + "bias") p.parts[name.substr(prefix.size())] = s.file.tensor(name);
+      if (name.starts_with(prefix) && name != prefix + "bias")
+        p.parts[name.substr(prefix.size())] = s.file.tensor(name);
     return p;
   }
   return std::nullopt;
@@ -115,8 +117,10 @@ class CheckpointSource final : public TensorSource {
 
   Tensor vector(const std::string& name, Shape shape) override {
     const Tensor t = from_.tensor(name);
-    require(t.shape() == shape, ErrorCode::input, from_.file_of(name), "tensor ", name, " has shape ", t.shape(), ", config.json needs ", shape);
-    require(is_float(t.dtype()), ErrorCode::input, from_.file_of(name), "tensor ", name, " has type ", info(t.dtype()).name, ", a float type is needed");
+    require(t.shape() == shape, ErrorCode::input, from_.file_of(name), "tensor ", name, " has shape ", t.shape(),
+            ", config.json needs ", shape);
+    require(is_float(t.dtype()), ErrorCode::input, from_.file_of(name), "tensor ", name, " has type ",
+            info(t.dtype()).name, ", a float type is needed");
     return cast(t, DType::f32);
   }
 
@@ -125,12 +129,14 @@ class CheckpointSource final : public TensorSource {
     if (const auto packed = from_.packed(name)) w = load_packed(*packed, name);
     else {
       const Tensor t = from_.tensor(name + ".weight");
-      require(t.shape().rank() == 2 && is_float(t.dtype()), ErrorCode::input, from_.file_of(name + ".weight"), "tensor ", name,
-              ".weight has shape ", t.shape(), " and type ", info(t.dtype()).name, ", a float matrix is needed");
+      require(t.shape().rank() == 2 && is_float(t.dtype()), ErrorCode::input, from_.file_of(name + ".weight"),
+              "tensor ", name, ".weight has shape ", t.shape(), " and type ", info(t.dtype()).name,
+              ", a float matrix is needed");
       w = freeze_dense(t);
     }
-    require(w->out_features() == out && w->in_features() == in, ErrorCode::input, from_.file_of(name + ".weight"), "tensor ", name,
-            ".weight has shape ", Shape{w->out_features(), w->in_features()}, ", config.json needs ", Shape{out, in});
+    require(w->out_features() == out && w->in_features() == in, ErrorCode::input, from_.file_of(name + ".weight"),
+            "tensor ", name, ".weight has shape ", Shape{w->out_features(), w->in_features()}, ", config.json needs ",
+            Shape{out, in});
     return w;
   }
 
@@ -144,7 +150,8 @@ std::unique_ptr<CausalLM> make_model(const ModelConfig& c, TensorSource& source)
 
 class RandomSource final : public TensorSource {
  public:
-  RandomSource(std::uint64_t seed, std::int64_t layers) : rng_{seed}, residual_(0.02 / std::sqrt(2.0 * double(layers))) {}
+  RandomSource(std::uint64_t seed, std::int64_t layers)
+      : rng_{seed}, residual_(0.02 / std::sqrt(2.0 * double(layers))) {}
   bool has(const std::string&) const override { return false; }
 
   Tensor vector(const std::string& name, Shape shape) override {
@@ -152,7 +159,8 @@ class RandomSource final : public TensorSource {
     return Tensor::full(shape, name.ends_with(".bias") ? 0 : 1, DType::f32);
   }
   FrozenWeightPtr matrix(const std::string& name, std::int64_t out, std::int64_t in) override {
-    const bool residual = name.ends_with("o_proj") || name.ends_with("out_proj") || name.ends_with("down_proj") || name.ends_with("fc2");
+    const bool residual =
+        name.ends_with("o_proj") || name.ends_with("out_proj") || name.ends_with("down_proj") || name.ends_with("fc2");
     return freeze_dense(normal({out, in}, residual ? residual_ : 0.02));
   }
 

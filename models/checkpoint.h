@@ -16,7 +16,7 @@ class Checkpoint {
 
   bool has(const std::string& name) const;
   Tensor tensor(const std::string& name) const;
-  std::string file_of(const std::string& name) const;          // for messages
+  std::string file_of(const std::string& name) const;  // for messages
   std::vector<std::string> names() const;
   std::uint64_t bytes_on_disk() const;
   // What the file says of a linear in one of our own storage formats (docs/formats.md), with its parts; or nothing.

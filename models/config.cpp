@@ -43,7 +43,8 @@ RopeConfig parse_rope(const JsonFields& f) {
       r.low_freq_factor = s.number("low_freq_factor");
       r.high_freq_factor = s.number("high_freq_factor");
       r.original_positions = s.integer("original_max_position_embeddings", 1, kMaxVocab);
-      if (!(r.high_freq_factor > r.low_freq_factor && r.low_freq_factor > 0)) s.refuse("high_freq_factor", "a number above low_freq_factor, both positive");
+      if (!(r.high_freq_factor > r.low_freq_factor && r.low_freq_factor > 0))
+        s.refuse("high_freq_factor", "a number above low_freq_factor, both positive");
     } else if (kind != "default") {
       s.refuse(s.has("rope_type") ? "rope_type" : "type", "default, linear or llama3");
     }
@@ -61,12 +62,15 @@ void parse_llama(const JsonFields& f, ModelConfig& c) {
   c.layers = f.integer_or("num_hidden_layers", 32, 1, kMaxLayers);
   c.heads = f.integer_or("num_attention_heads", 32, 1, kMaxWidth);
   c.kv_heads = f.integer_or("num_key_value_heads", c.heads, 1, kMaxWidth);
-  if (!f.has("head_dim") && c.hidden % c.heads != 0) f.refuse("num_attention_heads", "a divisor of hidden_size " + std::to_string(c.hidden));
+  if (!f.has("head_dim") && c.hidden % c.heads != 0)
+    f.refuse("num_attention_heads", "a divisor of hidden_size " + std::to_string(c.hidden));
   c.head_dim = f.integer_or("head_dim", c.hidden / c.heads, 1, kMaxWidth);
-  if (c.heads % c.kv_heads != 0) f.refuse("num_key_value_heads", "a divisor of num_attention_heads " + std::to_string(c.heads));
+  if (c.heads % c.kv_heads != 0)
+    f.refuse("num_key_value_heads", "a divisor of num_attention_heads " + std::to_string(c.heads));
   if (c.head_dim % 2 != 0) f.refuse(f.has("head_dim") ? "head_dim" : "hidden_size", "an even width per head");
   if (f.text_or("hidden_act", "silu") != "silu") f.refuse("hidden_act", "silu");
-  c.max_positions = f.integer_or("max_position_embeddings", f.integer_or("max_sequence_length", 2048, 1, kMaxVocab), 1, kMaxVocab);
+  c.max_positions =
+      f.integer_or("max_position_embeddings", f.integer_or("max_sequence_length", 2048, 1, kMaxVocab), 1, kMaxVocab);
   c.norm_eps = f.number_or("rms_norm_eps", 1e-6);
   c.tied = f.boolean_or("tie_word_embeddings", false);
   c.attention_bias = f.boolean_or("attention_bias", false);

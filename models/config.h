@@ -23,15 +23,15 @@ struct ModelConfig {
   Family family = Family::llama;
   std::int64_t vocab = 0, hidden = 0, ffn = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
   std::int64_t max_positions = 0;
-  std::int64_t word_width = 0;   // of the embedding table; differs from hidden in OPT-350m only
+  std::int64_t word_width = 0;  // of the embedding table; differs from hidden in OPT-350m only
   double norm_eps = 1e-5;
   Activation activation = Activation::silu;
-  bool tied = false;             // the head is the embedding table
+  bool tied = false;  // the head is the embedding table
   bool attention_bias = false, mlp_bias = false;
-  bool pre_norm = true;          // OPT-350m normalises after the residual
+  bool pre_norm = true;  // OPT-350m normalises after the residual
   bool final_norm = true;
   RopeConfig rope;
-  std::int32_t bos = -1, pad = -1;       // -1: none
+  std::int32_t bos = -1, pad = -1;  // -1: none
   std::vector<std::int32_t> eos;
 };
 

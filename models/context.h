@@ -26,17 +26,16 @@ using Matrix = std::variant<std::unique_ptr<Param>, FrozenWeightPtr>;
 
 // Everything a forward pass may depend on besides its inputs. No globals.
 struct Context {
-  Tape* tape = nullptr;          // null: nothing is recorded, nothing is saved
+  Tape* tape = nullptr;  // null: nothing is recorded, nothing is saved
   Observer* observer = nullptr;  // null: nothing is captured
   Rng rng{};
   Compute compute = Compute::f32;
-  bool checkpoint = false;       // keep one hidden state per block, run each block again during backward
+  bool checkpoint = false;  // keep one hidden state per block, run each block again during backward
 
   Var use(const Param& p) const { return tape ? tape->leaf(p) : Var(p.value()); }
   Var use(const Weight& w) const {
-    return std::visit(Match{[](const Tensor& t) { return Var(t); },
-                            [this](const std::unique_ptr<Param>& p) { return use(*p); }},
-                      w);
+    return std::visit(
+        Match{[](const Tensor& t) { return Var(t); }, [this](const std::unique_ptr<Param>& p) { return use(*p); }}, w);
   }
 };
 

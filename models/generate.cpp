@@ -54,13 +54,15 @@ Tensor step(const CausalLM& model, const Context& ctx, const Var& e, KvCache& ca
 
 }  // namespace
 
-Generated generate(const CausalLM& model, const Tokenizer& tokenizer, std::span<const std::int32_t> ids, const Tensor& soft_prompt,
-                   const GenerateOptions& o, const std::function<void(std::string_view)>& on_text) {
+Generated generate(const CausalLM& model, const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
+                   const Tensor& soft_prompt, const GenerateOptions& o,
+                   const std::function<void(std::string_view)>& on_text) {
   const Context ctx{.compute = o.compute};
   const std::int64_t k = soft_prompt ? soft_prompt.shape()[0] : 0, given = k + std::int64_t(ids.size());
   const std::int64_t limit = model.config().max_positions;
   require(given > 0, ErrorCode::usage, "generate", "the prompt is empty and the tokenizer adds no first token");
-  require(given <= limit, ErrorCode::usage, "generate", "the prompt takes ", given, " positions, the model has ", limit);
+  require(given <= limit, ErrorCode::usage, "generate", "the prompt takes ", given, " positions, the model has ",
+          limit);
   KvCache cache = model.make_cache(std::min(limit, given + o.max_new_tokens));
 
   Var e = model.embed(ctx, ids);

@@ -32,17 +32,17 @@ Tensor values(const Matrix& w) {
 Var Linear::forward(const Context& ctx, const Var& x) const {
   if (ctx.observer) ctx.observer->on_linear(*this, x.value());
   const Tensor* fixed = bias_ ? std::get_if<Tensor>(&*bias_) : nullptr;
-  if (const auto* w = std::get_if<FrozenWeightPtr>(&weight_); w && fixed) return frozen_linear(x, *w, *fixed, ctx.compute);
-  Var y = std::visit(
-      Match{[&](const std::unique_ptr<Param>& w) { return linear(x, ctx.use(*w), ctx.compute); },
-            [&](const FrozenWeightPtr& w) { return frozen_linear(x, w, {}, ctx.compute); }},
-      weight_);
+  if (const auto* w = std::get_if<FrozenWeightPtr>(&weight_); w && fixed)
+    return frozen_linear(x, *w, *fixed, ctx.compute);
+  Var y = std::visit(Match{[&](const std::unique_ptr<Param>& w) { return linear(x, ctx.use(*w), ctx.compute); },
+                           [&](const FrozenWeightPtr& w) { return frozen_linear(x, w, {}, ctx.compute); }},
+                     weight_);
   return bias_ ? add_bias(y, ctx.use(*bias_)) : y;
 }
 
 void Linear::replace(FrozenWeightPtr w) {
-  require(w->out_features() == out_features() && w->in_features() == in_features(), ErrorCode::shape, name_, "cannot replace ",
-          Shape{out_features(), in_features()}, " by ", Shape{w->out_features(), w->in_features()});
+  require(w->out_features() == out_features() && w->in_features() == in_features(), ErrorCode::shape, name_,
+          "cannot replace ", Shape{out_features(), in_features()}, " by ", Shape{w->out_features(), w->in_features()});
   weight_ = std::move(w);
 }
 

@@ -11,8 +11,8 @@ using EachWeight = std::function<void(const std::string& name, Weight&)>;
 
 void thaw(Weight&, const std::string& name);  // a Param of the same f32 values
 void thaw(Matrix&, const std::string& name);
-Tensor values(const Weight&);                 // f32
-Tensor values(const Matrix&);                 // [out, in], f32
+Tensor values(const Weight&);  // f32
+Tensor values(const Matrix&);  // [out, in], f32
 
 // One linear layer, y = x Wᵀ + b. Its weight is either trainable or frozen, never a flag.
 class Linear {
@@ -21,10 +21,10 @@ class Linear {
       : name_(std::move(name)), weight_(std::move(w)), bias_(std::move(bias)) {}
 
   Var forward(const Context&, const Var& x) const;  // x [T, in] -> [T, out]
-  void replace(FrozenWeightPtr w);                  // what a compressor does; the shape must stay
-  void thaw();                                      // a Param of the dense values, bias too
+  void replace(FrozenWeightPtr w);  // what a compressor does; the shape must stay
+  void thaw();  // a Param of the dense values, bias too
   Tensor dense() const { return values(weight_); }  // [out, in] f32
-  const FrozenWeightPtr& frozen() const;            // Error(unsupported) when it is trainable
+  const FrozenWeightPtr& frozen() const;  // Error(unsupported) when it is trainable
 
   std::int64_t out_features() const;
   std::int64_t in_features() const;

@@ -10,7 +10,7 @@ namespace sinter {
 // RMSNorm, or LayerNorm where there is a bias.
 struct Norm {
   std::string name;  // "model.layers.0.input_layernorm"
-  Weight weight;     // [d]
+  Weight weight;  // [d]
   std::optional<Weight> bias;
   double eps = 1e-5;
 

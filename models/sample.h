@@ -9,7 +9,7 @@ namespace sinter {
 struct SampleOptions {
   double temperature = 0;  // 0: the most likely token
   std::int64_t top_k = 0;  // 0: all
-  double top_p = 1;        // the smallest set of most likely tokens whose probabilities reach it
+  double top_p = 1;  // the smallest set of most likely tokens whose probabilities reach it
 };
 
 // The next token from logits [V] f32. With temperature > 0: softmax(logits / temperature) restricted to top-k, then

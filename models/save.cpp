@@ -101,8 +101,9 @@ void save_weights(CausalLM& model, const fs::path& dir, const SaveOptions& optio
 }
 
 void copy_model_files(const fs::path& from, const fs::path& to, const Json& config_changes) {
-  for (const char* name : {"tokenizer.model", "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
-                           "added_tokens.json", "generation_config.json", "chat_template.jinja"})
+  for (const char* name :
+       {"tokenizer.model", "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json",
+        "special_tokens_map.json", "added_tokens.json", "generation_config.json", "chat_template.jinja"})
     if (fs::exists(from / name)) write_text_atomic(to / name, read_text(from / name));
   Json config = read_json(from / "config.json");
   for (const auto& [key, value] : config_changes.items()) config[key] = value;

@@ -11,8 +11,9 @@ class TensorSource {
  public:
   virtual ~TensorSource() = default;
   virtual bool has(const std::string& name) const = 0;
-  virtual Tensor vector(const std::string& name, Shape) = 0;   // f32; norms, biases, positions
-  virtual FrozenWeightPtr matrix(const std::string& name, std::int64_t out, std::int64_t in) = 0;  // `name` without ".weight"
+  virtual Tensor vector(const std::string& name, Shape) = 0;  // f32; norms, biases, positions
+  virtual FrozenWeightPtr matrix(const std::string& name, std::int64_t out,
+                                 std::int64_t in) = 0;  // `name` without ".weight"
 };
 
 // y = x Wᵀ (+ b) with tensors "<name>.weight" and "<name>.bias".

@@ -16,10 +16,10 @@ struct Tile {
 
 // Bounds depend on the shape only, so that any number of threads gives the same bits. A tile packs its rows and columns
 // anew, so there are few (a power of two, about 2^20 elements each), made by halving the longer side.
-Tile tile_of(std::int64_t m, std::int64_t n, std::int64_t k, bool few) {
+Tile tile_of(std::int64_t m, std::int64_t n, std::int64_t k, bool few, Trans tb) {
   const std::int64_t work = m * n * k;
   if (work < 100'000) return {m, n};  // 0.2 MFLOP: starting the pool would cost more
-  if (few) return {m, std::max<std::int64_t>(64, round_up((1 << 16) / k, 16))};
+  if (few) return {m, tb == Trans::no ? kFewRowsCols : std::max<std::int64_t>(8, round_up((1 << 16) / k, 8))};
   Tile tile{m, n};
   for (std::int64_t tiles = work < 1 << 25 ? 2 : std::clamp<std::int64_t>(m * n >> 20, 4, 64); tiles > 1; tiles /= 2) {
     std::int64_t& longer = tile.rows > tile.cols ? tile.rows : tile.cols;
@@ -47,7 +47,7 @@ void gemm_cpu(const ConstView& a, Trans ta, const ConstView& b, Trans tb, const 
   visit_float(c.dtype(), "gemm", [&]<class T>() {
     const Factor<T> A = factor<T>(a, ta), B = factor<T>(b, tb);
     const bool few = std::is_same_v<T, float> && m <= kFewRows && ta == Trans::no;
-    const Tile tile = tile_of(m, n, k, few);
+    const Tile tile = tile_of(m, n, k, few, tb);
     const std::int64_t down = (m + tile.rows - 1) / tile.rows, across = (n + tile.cols - 1) / tile.cols;
     T* const out = c.data<T>();
     parallel_for(down * across, 1, [&](std::int64_t t, std::int64_t) {

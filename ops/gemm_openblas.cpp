@@ -6,9 +6,7 @@ namespace sinter {
 namespace {
 
 // Its own threading changes bits from one thread count to another; ours calls it on tiles.
-void one_thread() {
-  [[maybe_unused]] static const bool set = (openblas_set_num_threads(1), true);
-}
+void one_thread() { [[maybe_unused]] static const bool set = (openblas_set_num_threads(1), true); }
 CBLAS_TRANSPOSE side(Trans t) { return t == Trans::no ? CblasNoTrans : CblasTrans; }
 
 }  // namespace

@@ -20,7 +20,7 @@ void blas_product(std::int64_t m, std::int64_t n, std::int64_t k, Factor<double>
                   double* c, std::int64_t ldc);
 
 // Up to here an f32 product of few rows reads the larger factor straight from memory instead of packing it.
-inline constexpr std::int64_t kFewRows = 16;
+inline constexpr std::int64_t kFewRows = 32;
 // Columns that a thread takes then, when the product runs down the rows of the larger factor: a page of each row.
 inline constexpr std::int64_t kFewRowsCols = 1024;
 

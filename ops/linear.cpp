@@ -48,9 +48,8 @@ Var linear(const Var& x, const Var& w, Compute compute) {
   require(x.value().dtype() == w.value().dtype() && (compute == Compute::f32 || x.value().dtype() == DType::f32),
           ErrorCode::dtype, "linear", "x is ", info(x.value().dtype()).name, ", w is ", info(w.value().dtype()).name);
   Tensor y = forward(x.value(), w.value(), compute);
-  return record<LinearOp>(
-      {x, w}, std::move(y),
-      {w.tracked() ? x.value() : Tensor(), x.tracked() ? w.value() : Tensor(), compute});
+  return record<LinearOp>({x, w}, std::move(y),
+                          {w.tracked() ? x.value() : Tensor(), x.tracked() ? w.value() : Tensor(), compute});
 }
 
 }  // namespace sinter

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/parallel.h"
+#include "ops/gemm_tile.h"
 #include "ops/isa/kernels.h"
 #include "ops/strip_product.h"
 
@@ -63,6 +64,31 @@ class PackedSource final : public StripSource {
   std::span<const std::uint8_t> zero_;
   std::int64_t bytes_;
 };
+
+// Up to here codes are unpacked in registers anew for every row of x; beyond, once into memory.
+constexpr std::int64_t kInRegisters = 4;
+
+void registers_product(const PackedInt& w, const ConstView& x, std::int64_t begin, std::int64_t end, const View& y,
+                       const Epilogue& e) {
+  const std::int64_t T = x.rows(), bytes = row_bytes(w.cols, w.bits), G = w.groups();
+  const auto codes = w.codes.data<std::uint8_t>();
+  const std::int64_t grain = std::max<std::int64_t>(8, (1 << 17) / w.cols / 8 * 8);
+  parallel_for(end - begin, grain, [&](std::int64_t b, std::int64_t stop) {
+    const std::int64_t first = begin + b, n = stop - b;
+    const PackedRows rows{codes.data() + first * bytes,
+                          codes.data() + codes.size(),
+                          w.scale.data<float>().data() + first * G,
+                          w.zero.data<std::uint8_t>().data() + first * G,
+                          bytes,
+                          w.cols,
+                          w.group,
+                          G,
+                          w.bits};
+    std::vector<float> p(std::size_t(T * n));
+    cpu_kernels().dot_packed(x.data<float>(), x.stride(), int(T), rows, n, p.data(), n);
+    merge_tile<float>(T, n, p.data(), n, y.data<float>() + b, y.stride(), tile_epilogue<float>(e, b, n));
+  });
+}
 
 // to[:, j] = from[:, order[j]]
 Tensor gathered(const ConstView& from, const Tensor& order) {
@@ -192,6 +218,8 @@ void packed_product(const PackedInt& w, const ConstView& x, std::int64_t begin, 
                     const Epilogue& e, Compute c) {
   const Tensor keeper = w.order ? gathered(x, w.order) : Tensor();
   const ConstView in = keeper ? ConstView(keeper) : x;
+  if (c == Compute::f32 && y.dtype() == DType::f32 && x.rows() <= kInRegisters && y.device() == Device{})
+    return registers_product(w, in, begin, end, y, e);
   strip_product(PackedSource(w), in, {begin, end}, y, e, c);
 }
 

@@ -46,8 +46,8 @@ void rows_task(const StripSource& w, const ConstView& x, Rows r, Rows part, cons
     const std::int64_t n = std::min(strip, part.end - b);
     for (std::int64_t i = 0; i < n; ++i) w.expand(r.begin + b + i, 0, in, W.data() + i * in);
     if (c == Compute::bf16) round_in_place(W.first(std::size_t(n * in)));
-    tile_product<T>(x.rows(), n, in, {x.data<T>(), x.stride()}, {W.data(), in, Trans::yes}, y.data<T>() + b,
-                    y.stride(), tile_epilogue<T>(e, b, n));
+    tile_product<T>(x.rows(), n, in, {x.data<T>(), x.stride()}, {W.data(), in, Trans::yes}, y.data<T>() + b, y.stride(),
+                    tile_epilogue<T>(e, b, n));
   }
 }
 
@@ -84,8 +84,8 @@ void for_parts(std::int64_t T, std::int64_t strips, F&& f) {
 }
 
 void require_compute(std::string_view where, const View& y, Compute c) {
-  require(c == Compute::f32 || y.dtype() == DType::f32, ErrorCode::dtype, where, "bf16 arithmetic needs f32 tensors, got ",
-          info(y.dtype()).name);
+  require(c == Compute::f32 || y.dtype() == DType::f32, ErrorCode::dtype, where,
+          "bf16 arithmetic needs f32 tensors, got ", info(y.dtype()).name);
 }
 
 }  // namespace

@@ -25,10 +25,10 @@ inline std::filesystem::path golden(const std::string& name) {
 }  // namespace sinter::test
 
 // Binds `path`, or leaves the test case with a visible note.
-#define SINTER_SHARED_OR_SKIP(path, relative)                        \
-  const auto path##_found = ::sinter::test::shared_data(relative);   \
-  if (!path##_found) {                                               \
-    MESSAGE("skipped: ", relative, " is not here");                  \
-    return;                                                          \
-  }                                                                  \
+#define SINTER_SHARED_OR_SKIP(path, relative)                      \
+  const auto path##_found = ::sinter::test::shared_data(relative); \
+  if (!path##_found) {                                             \
+    MESSAGE("skipped: ", relative, " is not here");                \
+    return;                                                        \
+  }                                                                \
   const auto& path = *path##_found

@@ -7,10 +7,13 @@
 
 namespace sinter {
 
-std::int64_t Batch::counted() const { return std::ranges::count_if(targets, [](auto t) { return t >= 0; }); }
+std::int64_t Batch::counted() const {
+  return std::ranges::count_if(targets, [](auto t) { return t >= 0; });
+}
 
 Batch window_batch(std::span<const std::int32_t> ids, std::int64_t length) {
-  Batch b{{ids.begin(), ids.end()}, {ids.begin() + 1, ids.end()}, Layout::equal(std::int64_t(ids.size()) / length, length)};
+  Batch b{
+      {ids.begin(), ids.end()}, {ids.begin() + 1, ids.end()}, Layout::equal(std::int64_t(ids.size()) / length, length)};
   b.targets.push_back(-1);
   for (std::size_t i = std::size_t(length); i < ids.size(); i += std::size_t(length)) b.targets[i - 1] = -1;
   return b;
@@ -18,7 +21,8 @@ Batch window_batch(std::span<const std::int32_t> ids, std::int64_t length) {
 
 Prompted run_batch(const CausalLM& model, const Context& ctx, const Batch& batch, const Var& prompt) {
   const Var e = model.embed(ctx, batch.ids);
-  if (!prompt.value()) return {model.run(ctx, model.enter(ctx, e, batch.layout), model.all(), batch.layout), batch.targets};
+  if (!prompt.value())
+    return {model.run(ctx, model.enter(ctx, e, batch.layout), model.all(), batch.layout), batch.targets};
   const std::int64_t k = prompt.shape()[0];
   std::vector<Var> parts;
   Prompted out;
@@ -56,7 +60,8 @@ Tensor batch_nll(const CausalLM& model, const Context& ctx, const Batch& batch, 
 
 WindowSampler::WindowSampler(Windows windows, std::int64_t size, std::uint64_t seed)
     : windows_(std::move(windows)), size_(size), rng_{seed, 0x77696e64} {
-  require(std::int64_t(windows_.size()) >= size_ && size_ > 0, ErrorCode::usage, "data", "holds ", windows_.size(), " windows, a batch needs ", size_);
+  require(std::int64_t(windows_.size()) >= size_ && size_ > 0, ErrorCode::usage, "data", "holds ", windows_.size(),
+          " windows, a batch needs ", size_);
 }
 
 Batch WindowSampler::at(std::int64_t step) {

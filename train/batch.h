@@ -26,8 +26,8 @@ struct Prompted {
 };
 Prompted run_batch(const CausalLM&, const Context&, const Batch&, const Var& prompt);
 
-Var batch_loss(const CausalLM&, const Context&, const Batch&, const Var& prompt);          // Σ over counted targets, [1]
-Tensor batch_nll(const CausalLM&, const Context&, const Batch&, const Tensor& prompt);     // per row of the batch
+Var batch_loss(const CausalLM&, const Context&, const Batch&, const Var& prompt);  // Σ over counted targets, [1]
+Tensor batch_nll(const CausalLM&, const Context&, const Batch&, const Tensor& prompt);  // per row of the batch
 
 // Endless batches of `size` windows: shuffled anew each epoch by the seed, a short rest dropped; a function of the step.
 class WindowSampler {

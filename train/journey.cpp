@@ -28,15 +28,16 @@ double weighted_bits(CausalLM& model, const std::vector<LayerReport>& reports) {
 }
 
 Tensor learn_prompt(const Journey& j, const CausalLM& model, LogSink& log) {
-  PromptTask task(random_prompt(model, j.prompt_tokens, Rng{j.seed}.fork(1)));
+  PromptTask task(model.embed(Context{}, j.start).value().clone());
   TrainOptions o;
   o.steps = j.steps;
   o.evaluate_every = std::max<std::int64_t>(1, j.steps / 4);
   o.schedule = {.peak = j.lr, .warmup = std::max<std::int64_t>(1, j.steps / 10), .steps = j.steps};
   o.seed = j.seed;
   WindowSampler sampler(j.learning, j.batch, j.seed);
-  train(model, task, [&](std::int64_t s) { return sampler.at(s); },
-        [&] { return prompt_validation(model, j.validation, task.prompt(), Compute::f32); }, o, log);
+  train(
+      model, task, [&](std::int64_t s) { return sampler.at(s); },
+      [&] { return prompt_validation(model, j.validation, task.prompt(), Compute::f32); }, o, log);
   return task.prompt();
 }
 
@@ -71,6 +72,8 @@ JourneyRow travel(const Journey& j, const Setting& setting, LogSink& log) {
   return row;
 }
 
-double gap_closed(const JourneyRow& row, double dense_nll) { return (row.nll - row.nll_prompt) / (row.nll - dense_nll); }
+double gap_closed(const JourneyRow& row, double dense_nll) {
+  return (row.nll - row.nll_prompt) / (row.nll - dense_nll);
+}
 
 }  // namespace sinter

@@ -21,7 +21,8 @@ struct Journey {
   std::filesystem::path model;
   Windows calibration, learning, validation;
   std::vector<std::int32_t> held_out;
-  std::int64_t seq_len = 256, prompt_tokens = 16, steps = 100, batch = 4;
+  std::vector<std::int32_t> start;  // prompts begin as the embeddings of these ids: real text does no harm at first
+  std::int64_t seq_len = 256, steps = 100, batch = 4;
   double lr = 0.02;
   std::uint64_t seed = 0;
 };
@@ -29,10 +30,10 @@ struct Journey {
 struct JourneyRow {
   Setting setting;
   std::unique_ptr<CausalLM> model;  // compressed
-  Tensor prompt;                    // [k, w]
-  double nll = 0, nll_prompt = 0;   // held out, nats per token
+  Tensor prompt;  // [k, w]
+  double nll = 0, nll_prompt = 0;  // held out, nats per token
   double ppl = 0, ppl_prompt = 0, ppl_prompt_paper = 0;
-  double bits_per_weight = 0;       // of the linears of the blocks
+  double bits_per_weight = 0;  // of the linears of the blocks
   double seconds = 0;
 };
 

@@ -33,7 +33,8 @@ double global_norm(std::span<Param* const> params, const Grads& grads) {
 
 AdamW::AdamW(std::vector<Param*> params, AdamWOptions o) : params_(std::move(params)), o_(o) {
   for (const Param* p : params_) {
-    require(p->value().dtype() == DType::f32, ErrorCode::dtype, p->name(), "parameters are f32, got ", info(p->value().dtype()).name);
+    require(p->value().dtype() == DType::f32, ErrorCode::dtype, p->name(), "parameters are f32, got ",
+            info(p->value().dtype()).name);
     m_.push_back(Tensor::zeros(p->value().shape(), DType::f32));
     v_.push_back(Tensor::zeros(p->value().shape(), DType::f32));
   }
@@ -43,7 +44,8 @@ AdamW::AdamW(std::vector<Param*> params, AdamWOptions o) : params_(std::move(par
 void AdamW::step(const Grads& grads, double lr, double grad_scale) {
   ++t_;
   const float b1 = float(o_.beta1), b2 = float(o_.beta2), eps = float(o_.eps), scale = float(grad_scale);
-  const float c1 = float(lr / (1 - std::pow(o_.beta1, double(t_)))), c2 = float(1 / (1 - std::pow(o_.beta2, double(t_))));
+  const float c1 = float(lr / (1 - std::pow(o_.beta1, double(t_)))),
+              c2 = float(1 / (1 - std::pow(o_.beta2, double(t_))));
   for (std::size_t k = 0; k < params_.size(); ++k) {
     Param& p = *params_[k];
     const Tensor* g = grads.find(p);
@@ -76,8 +78,8 @@ void AdamW::load(const TensorFile& from, std::int64_t steps) {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     m_[k] = from.tensor("m." + std::to_string(k)).clone();
     v_[k] = from.tensor("v." + std::to_string(k)).clone();
-    require(m_[k].shape() == params_[k]->value().shape() && v_[k].shape() == m_[k].shape(), ErrorCode::input, "snapshot",
-            "the optimiser's state does not fit ", params_[k]->name());
+    require(m_[k].shape() == params_[k]->value().shape() && v_[k].shape() == m_[k].shape(), ErrorCode::input,
+            "snapshot", "the optimiser's state does not fit ", params_[k]->name());
   }
   t_ = steps;
 }

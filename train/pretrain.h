@@ -10,7 +10,9 @@ class PretrainTask final : public Task {
     model.each_param([this](Param& p) { params_.push_back(&p); });
   }
   std::vector<Param*> trainable() override { return params_; }
-  Var loss(const Context& ctx, const CausalLM& model, const Batch& batch) const override { return batch_loss(model, ctx, batch, Var()); }
+  Var loss(const Context& ctx, const CausalLM& model, const Batch& batch) const override {
+    return batch_loss(model, ctx, batch, Var());
+  }
 
  private:
   std::vector<Param*> params_;

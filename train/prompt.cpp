@@ -24,19 +24,33 @@ std::string tokenizer_fingerprint(const Tokenizer& t) {
 }
 
 Json adapter_config(const Tensor& prompt, const ModelConfig& c, const std::string& base) {
-  return {{"peft_type", "PROMPT_TUNING"}, {"task_type", "CAUSAL_LM"}, {"base_model_name_or_path", base}, {"revision", nullptr},
-          {"inference_mode", true}, {"auto_mapping", nullptr}, {"num_virtual_tokens", prompt.shape()[0]}, {"token_dim", prompt.shape()[1]},
-          {"num_transformer_submodules", 1}, {"num_attention_heads", c.heads}, {"num_layers", c.layers}, {"prompt_tuning_init", "RANDOM"},
-          {"prompt_tuning_init_text", nullptr}, {"tokenizer_name_or_path", nullptr}, {"tokenizer_kwargs", nullptr}};
+  return {{"peft_type", "PROMPT_TUNING"},
+          {"task_type", "CAUSAL_LM"},
+          {"base_model_name_or_path", base},
+          {"revision", nullptr},
+          {"inference_mode", true},
+          {"auto_mapping", nullptr},
+          {"num_virtual_tokens", prompt.shape()[0]},
+          {"token_dim", prompt.shape()[1]},
+          {"num_transformer_submodules", 1},
+          {"num_attention_heads", c.heads},
+          {"num_layers", c.layers},
+          {"prompt_tuning_init", "RANDOM"},
+          {"prompt_tuning_init_text", nullptr},
+          {"tokenizer_name_or_path", nullptr},
+          {"tokenizer_kwargs", nullptr}};
 }
 
-Tensor rows_of(const CausalLM& model, const std::vector<std::int32_t>& ids) { return model.embed(Context{}, ids).value().clone(); }
+Tensor rows_of(const CausalLM& model, const std::vector<std::int32_t>& ids) {
+  return model.embed(Context{}, ids).value().clone();
+}
 
 }  // namespace
 
 Tensor random_prompt(const CausalLM& model, std::int64_t k, Rng rng) {
   std::vector<std::int32_t> ids;
-  for (std::int64_t i = 0; i < k; ++i) ids.push_back(std::int32_t(rng.below(std::uint64_t(i), std::uint64_t(model.config().vocab))));
+  for (std::int64_t i = 0; i < k; ++i)
+    ids.push_back(std::int32_t(rng.below(std::uint64_t(i), std::uint64_t(model.config().vocab))));
   return rows_of(model, ids);
 }
 
@@ -61,15 +75,18 @@ double prompt_validation(const CausalLM& model, const Windows& windows, const Te
   std::int64_t counted = 0;
   for (std::size_t w = 0; w < windows.size(); w += per_pass) {
     std::vector<std::int32_t> ids;
-    for (std::size_t i = w; i < std::min(w + per_pass, windows.size()); ++i) ids.insert(ids.end(), windows[i].begin(), windows[i].end());
+    for (std::size_t i = w; i < std::min(w + per_pass, windows.size()); ++i)
+      ids.insert(ids.end(), windows[i].begin(), windows[i].end());
     const Batch batch = window_batch(ids, T);
-    sum += double(batch_loss(model, Context{.compute = compute}, batch, prompt ? Var(prompt) : Var()).value().data<float>()[0]);
+    sum += double(
+        batch_loss(model, Context{.compute = compute}, batch, prompt ? Var(prompt) : Var()).value().data<float>()[0]);
     counted += batch.counted();
   }
   return sum / double(counted);
 }
 
-void save_prompt(const fs::path& path, const Tensor& prompt, const CausalLM& model, const Tokenizer& tokenizer, const PromptFacts& facts) {
+void save_prompt(const fs::path& path, const Tensor& prompt, const CausalLM& model, const Tokenizer& tokenizer,
+                 const PromptFacts& facts) {
   const ModelConfig& c = model.config();
   std::map<std::string, std::string> meta{{"sinter.tokens", std::to_string(prompt.shape()[0])},
                                           {"sinter.word_width", std::to_string(prompt.shape()[1])},
@@ -97,12 +114,13 @@ Tensor load_prompt(const fs::path& path, const CausalLM& model, const Tokenizer&
   const TensorFile from(file);
   const Tensor stored = from.tensor("prompt_embeddings");
   const std::int64_t w = model.config().word_width;
-  require(stored.shape().rank() == 2 && stored.shape()[0] > 0 && stored.shape()[1] == w && is_float(stored.dtype()), ErrorCode::input,
-          file.string(), "tensor prompt_embeddings has shape ", stored.shape(), " and type ", info(stored.dtype()).name,
-          ", the model needs float rows of width ", w);
+  require(stored.shape().rank() == 2 && stored.shape()[0] > 0 && stored.shape()[1] == w && is_float(stored.dtype()),
+          ErrorCode::input, file.string(), "tensor prompt_embeddings has shape ", stored.shape(), " and type ",
+          info(stored.dtype()).name, ", the model needs float rows of width ", w);
   const auto& meta = from.metadata();
   if (const auto it = meta.find("sinter.tokenizer"); it != meta.end())
-    require(it->second == tokenizer_fingerprint(tokenizer), ErrorCode::input, file.string(), "was learned with another tokenizer");
+    require(it->second == tokenizer_fingerprint(tokenizer), ErrorCode::input, file.string(),
+            "was learned with another tokenizer");
   return cast(stored, DType::f32);
 }
 

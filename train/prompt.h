@@ -13,7 +13,9 @@ class PromptTask final : public Task {
  public:
   explicit PromptTask(Tensor initial) : prompt_("prompt_embeddings", std::move(initial)) {}  // [k, w] f32
   std::vector<Param*> trainable() override { return {&prompt_}; }
-  Var loss(const Context& ctx, const CausalLM& model, const Batch& batch) const override { return batch_loss(model, ctx, batch, ctx.use(prompt_)); }
+  Var loss(const Context& ctx, const CausalLM& model, const Batch& batch) const override {
+    return batch_loss(model, ctx, batch, ctx.use(prompt_));
+  }
   const Tensor& prompt() const { return prompt_.value(); }
 
  private:
@@ -34,7 +36,8 @@ struct PromptFacts {
   std::string base_model;
   std::map<std::string, std::string> extra;  // metadata "sinter.<key>"
 };
-void save_prompt(const std::filesystem::path&, const Tensor& prompt, const CausalLM&, const Tokenizer&, const PromptFacts&);
+void save_prompt(const std::filesystem::path&, const Tensor& prompt, const CausalLM&, const Tokenizer&,
+                 const PromptFacts&);
 
 // Error(input) names what does not fit: width, vocabulary, type, or a file that is no soft prompt.
 Tensor load_prompt(const std::filesystem::path&, const CausalLM&, const Tokenizer&);

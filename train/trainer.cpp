@@ -23,16 +23,20 @@ std::string exact(double v) {
   return text;
 }
 
-void save_snapshot(const fs::path& path, const TrainOptions& o, const std::vector<Param*>& params, const AdamW& adam, const State& s) {
+void save_snapshot(const fs::path& path, const TrainOptions& o, const std::vector<Param*>& params, const AdamW& adam,
+                   const State& s) {
   NamedTensors t;
   for (std::size_t k = 0; k < params.size(); ++k) {
     t.emplace_back("param." + std::to_string(k), params[k]->value());
     if (!s.best_params.empty()) t.emplace_back("best." + std::to_string(k), s.best_params[k]);
   }
   adam.save(t);
-  write_tensors(path, t, {{"sinter.step", std::to_string(s.step)}, {"sinter.best_step", std::to_string(s.best_step)},
-                          {"sinter.first_validation", exact(s.first_validation)}, {"sinter.best", exact(s.best)},
-                          {"sinter.fingerprint", o.fingerprint}});
+  write_tensors(path, t,
+                {{"sinter.step", std::to_string(s.step)},
+                 {"sinter.best_step", std::to_string(s.best_step)},
+                 {"sinter.first_validation", exact(s.first_validation)},
+                 {"sinter.best", exact(s.best)},
+                 {"sinter.fingerprint", o.fingerprint}});
 }
 
 State load_snapshot(const fs::path& path, const TrainOptions& o, const std::vector<Param*>& params, AdamW& adam) {
@@ -43,13 +47,17 @@ State load_snapshot(const fs::path& path, const TrainOptions& o, const std::vect
     require(it != meta.end(), ErrorCode::input, path.string(), "metadata ", key, " is missing");
     return it->second;
   };
-  require(field("sinter.fingerprint") == o.fingerprint, ErrorCode::input, path.string(), "was made by other settings: ",
-          field("sinter.fingerprint"), "; now: ", o.fingerprint);
-  State s{std::stoll(field("sinter.step")), std::stoll(field("sinter.best_step")), std::strtod(field("sinter.first_validation").c_str(), nullptr),
-          std::strtod(field("sinter.best").c_str(), nullptr), {}};
+  require(field("sinter.fingerprint") == o.fingerprint, ErrorCode::input, path.string(),
+          "was made by other settings: ", field("sinter.fingerprint"), "; now: ", o.fingerprint);
+  State s{std::stoll(field("sinter.step")),
+          std::stoll(field("sinter.best_step")),
+          std::strtod(field("sinter.first_validation").c_str(), nullptr),
+          std::strtod(field("sinter.best").c_str(), nullptr),
+          {}};
   for (std::size_t k = 0; k < params.size(); ++k) {
     params[k]->assign(file.tensor("param." + std::to_string(k)).clone());
-    if (file.has("best." + std::to_string(k))) s.best_params.push_back(file.tensor("best." + std::to_string(k)).clone());
+    if (file.has("best." + std::to_string(k)))
+      s.best_params.push_back(file.tensor("best." + std::to_string(k)).clone());
   }
   adam.load(file, s.step);
   return s;
@@ -62,15 +70,20 @@ struct StepResult {
 };
 
 // One update's gradients: Σ over `accumulate` batches, to be divided by the tokens that counted.
-StepResult gradients(const CausalLM& model, Task& task, const std::function<Batch(std::int64_t)>& batches, const TrainOptions& o, std::int64_t step) {
+StepResult gradients(const CausalLM& model, Task& task, const std::function<Batch(std::int64_t)>& batches,
+                     const TrainOptions& o, std::int64_t step) {
   StepResult r;
   for (std::int64_t a = 0; a < o.accumulate; ++a) {
     const Batch batch = batches(step * o.accumulate + a);
     Tape tape;
-    const Context ctx{.tape = &tape, .rng = Rng{o.seed}.fork(std::uint64_t(step)).fork(std::uint64_t(a)), .compute = o.compute, .checkpoint = o.checkpoint};
+    const Context ctx{.tape = &tape,
+                      .rng = Rng{o.seed}.fork(std::uint64_t(step)).fork(std::uint64_t(a)),
+                      .compute = o.compute,
+                      .checkpoint = o.checkpoint};
     const Var loss = task.loss(ctx, model, batch);
     const double value = double(loss.value().data<float>()[0]);
-    require(std::isfinite(value), ErrorCode::numeric, "training", "the loss of step ", step + 1, ", batch ", a + 1, " is not finite");
+    require(std::isfinite(value), ErrorCode::numeric, "training", "the loss of step ", step + 1, ", batch ", a + 1,
+            " is not finite");
     Grads g = std::move(tape).backward(loss, Tensor::full({1}, 1, DType::f32));
     for (Param* p : task.trainable())
       if (const Tensor* t = g.find(*p)) r.grads.add(*p, *t);
@@ -84,8 +97,8 @@ StepResult gradients(const CausalLM& model, Task& task, const std::function<Batc
 
 }  // namespace
 
-TrainResult train(const CausalLM& model, Task& task, const std::function<Batch(std::int64_t)>& batches, const std::function<double()>& validate,
-                  const TrainOptions& o, LogSink& log) {
+TrainResult train(const CausalLM& model, Task& task, const std::function<Batch(std::int64_t)>& batches,
+                  const std::function<double()>& validate, const TrainOptions& o, LogSink& log) {
   const std::vector<Param*> params = task.trainable();
   AdamW adam(params, o.adam);
   State s;

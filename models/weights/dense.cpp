@@ -37,13 +37,9 @@ class DenseWeight final : public FrozenWeight {
     });
     return out;
   }
-  Tensor dense(Rows r, DType dtype) const override {
-    return cast(w_.rows(r.begin, r.end), dtype);
-  }
+  Tensor dense(Rows r, DType dtype) const override { return cast(w_.rows(r.begin, r.end), dtype); }
   Packed pack() const override { return {"dense", 1, {}, {{"weight", w_}}}; }
-  FrozenWeightPtr to(Device d) const override {
-    return d == w_.device() ? freeze_dense(w_) : freeze_dense(w_.to(d));
-  }
+  FrozenWeightPtr to(Device d) const override { return d == w_.device() ? freeze_dense(w_) : freeze_dense(w_.to(d)); }
 
  private:
   bool direct(const ConstView& x, Compute c) const { return c == Compute::f32 && x.dtype() == w_.dtype(); }

@@ -8,6 +8,8 @@ namespace sinter {
 namespace {
 #include "ops/isa/vector.inl"
 
+#include "ops/isa/packed.inl"
+
 #include "ops/isa/attention_tile.inl"
 
 #include "ops/isa/kernels.inl"

@@ -4,13 +4,23 @@
 
 namespace sinter {
 
+// Rows of b-bit codes on a per-row, per-group grid, as in PackedInt: w_rj = scale_rg·(code_rj − zero_rg), g = j / group.
+struct PackedRows {
+  const std::uint8_t* codes;  // row r begins at codes + r·row_bytes
+  const std::uint8_t* end;  // of all rows: no byte from there on is read
+  const float* scale;  // [R, groups]
+  const std::uint8_t* zero;  // [R, groups]
+  std::int64_t row_bytes, cols, group, groups;
+  int bits;
+};
+
 // The f32 inner loops of the CPU ops, compiled once per instruction set (baseline, avx2, avx512) and chosen once by
 // CPUID. Plain pointers: no alignment is asked for, n may be 0, halves are passed as their bits.
 // Where it is not said otherwise y may be x (in place), but no other overlap is allowed.
 struct CpuKernels {
   const char* name;
 
-  // y[t·ldy + r] = Σ_j x[t·ldx + j]·w[r·ldw + j],  t < T <= 8, r < R, j < k: few rows against many, read once.
+  // y[t·ldy + r] = Σ_j x[t·ldx + j]·w[r·ldw + j],  t < T, r < R, j < k: few rows against many, read once.
   template <class W>
   using DotRows = void(const float* x, std::int64_t ldx, int T, const W* w, std::int64_t ldw, std::int64_t R,
                        std::int64_t k, float* y, std::int64_t ldy);
@@ -18,7 +28,7 @@ struct CpuKernels {
   DotRows<std::uint16_t>* dot_rows_bf16;
   DotRows<std::uint16_t>* dot_rows_f16;
 
-  // y[t·ldy + j] += Σ_r a[t·lda + r]·w[r·ldw + j],  t < T <= 8, r < R, j < n.
+  // y[t·ldy + j] += Σ_r a[t·lda + r]·w[r·ldw + j],  t < T, r < R, j < n.
   template <class W>
   using AddRows = void(const float* a, std::int64_t lda, int T, const W* w, std::int64_t ldw, std::int64_t R,
                        std::int64_t n, float* y, std::int64_t ldy);
@@ -30,6 +40,10 @@ struct CpuKernels {
   // latest, at `end`: no byte from there on is read.
   void (*unpack)(float* y, const std::uint8_t* stream, const std::uint8_t* end, std::int64_t first, std::int64_t n,
                  int bits, float scale, float zero);
+
+  // dot_rows on rows that are unpacked in registers; meant for T <= 4.
+  void (*dot_packed)(const float* x, std::int64_t ldx, int T, const PackedRows& w, std::int64_t R, float* y,
+                     std::int64_t ldy);
 
   void (*bf16_to_f32)(float* y, const std::uint16_t* x, std::int64_t n);
   void (*f16_to_f32)(float* y, const std::uint16_t* x, std::int64_t n);
@@ -55,8 +69,8 @@ struct CpuKernels {
 
   // c[m, n] = a·b, or c += a·b where `add`; a(i, p) = a[i·rs + p·cs], b[k, n] with rows ldb apart. Everything in cache;
   // m is a multiple of 8, n of 16.
-  void (*tile_product)(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t rs,
-                       std::int64_t cs, const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add);
+  void (*tile_product)(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t rs, std::int64_t cs,
+                       const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add);
 };
 
 const CpuKernels& cpu_kernels();  // the best this processor has

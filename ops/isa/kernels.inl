@@ -94,65 +94,6 @@ void add_rows(const float* a, i64 lda, int T, const typename S::Type* w, i64 ldw
   }
 }
 
-// kLanes codes from a byte boundary, as integers. At most 16 bytes are read.
-#if SINTER_LANES > 4
-constexpr i64 kCodeBytes = 16;
-template <int B>
-inline VI codes(const u8* p) {
-  u8 pick[4 * kLanes];  // the two bytes that hold code i, brought into lane i
-  VI shift;
-  for (int i = 0; i < kLanes; ++i) {
-    pick[4 * i] = u8(B * i / 8);
-    pick[4 * i + 1] = B * i / 8 + 1 < 16 ? u8(B * i / 8 + 1) : u8(0x80);
-    pick[4 * i + 2] = pick[4 * i + 3] = 0x80;
-    shift[i] = B * i % 8;
-  }
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-#if SINTER_LANES == 16
-  const VI pairs = (VI)_mm512_shuffle_epi8(_mm512_maskz_broadcast_i32x4(0xffff, bytes), _mm512_loadu_si512(pick));
-#else
-  const auto* picks = reinterpret_cast<const __m256i_u*>(pick);
-  const VI pairs = (VI)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), _mm256_loadu_si256(picks));
-#endif
-  return pairs >> shift & ((1 << B) - 1);
-}
-#endif
-
-inline int code_at(const u8* stream, i64 j, int bits) {
-  const i64 at = j * bits;
-  const int low = stream[at / 8] >> at % 8, have = int(8 - at % 8);
-  return (have >= bits ? low : low | stream[at / 8 + 1] << have) & ((1 << bits) - 1);
-}
-
-template <int B>
-inline void unpack_bits(float* y, const u8* stream, const u8* end, i64 first, i64 n, float scale, float zero) {
-  i64 j = 0;
-  const auto plain = [&](i64 until) {
-    for (; j < until; ++j) y[j] = scale * (float(code_at(stream, first + j, B)) - zero);
-  };
-#if SINTER_LANES > 4
-  const i64 head = (8 - first % 8) % 8;  // 8 codes end on a byte boundary, whatever their width
-  plain(head < n ? head : n);
-  for (; j + kLanes <= n; j += kLanes) {
-    const u8* p = stream + (first + j) * B / 8;
-    if (end - p < kCodeBytes) break;
-    store(y + j, scale * (__builtin_convertvector(codes<B>(p), VF) - zero));
-  }
-#else
-  (void)end;
-#endif
-  plain(n);
-}
-
-void unpack(float* y, const u8* stream, const u8* end, i64 first, i64 n, int bits, float scale, float zero) {
-  switch (bits) {
-    case 2: return unpack_bits<2>(y, stream, end, first, n, scale, zero);
-    case 3: return unpack_bits<3>(y, stream, end, first, n, scale, zero);
-    case 4: return unpack_bits<4>(y, stream, end, first, n, scale, zero);
-    default: return unpack_bits<8>(y, stream, end, first, n, scale, zero);
-  }
-}
-
 template <class S>
 void widen(float* y, const u16* x, i64 n) {
   i64 j = 0;
@@ -161,21 +102,27 @@ void widen(float* y, const u16* x, i64 n) {
 }
 
 void round_bf16(float* y, const float* x, i64 n) {
-  map(y, n, [](VF v) {
-    const VU u = (VU)v;
-    const VU near = (u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u, quiet = (u & 0xffff0000u) | 0x400000u;
-    return (VF)((u & 0x7fffffffu) > 0x7f800000u ? quiet : near);
-  }, x);
+  map(
+      y, n,
+      [](VF v) {
+        const VU u = (VU)v;
+        const VU near = (u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u, quiet = (u & 0xffff0000u) | 0x400000u;
+        return (VF)((u & 0x7fffffffu) > 0x7f800000u ? quiet : near);
+      },
+      x);
 }
 
 void vexp(float* y, const float* x, i64 n) {
-  map(y, n, [](VF v) { return exp(v); }, x);
+  map(
+      y, n, [](VF v) { return exp(v); }, x);
 }
 void silu(float* y, const float* x, i64 n) {
-  map(y, n, [](VF v) { return silu(v); }, x);
+  map(
+      y, n, [](VF v) { return silu(v); }, x);
 }
 void swiglu(float* y, const float* gate, const float* up, i64 n) {
-  map(y, n, [](VF g, VF u) { return silu(g) * u; }, gate, up);
+  map(
+      y, n, [](VF g, VF u) { return silu(g) * u; }, gate, up);
 }
 
 // silu'(g) = σ·(1 + g·(1 − σ)); 1 − σ(g) = σ(−g)
@@ -188,8 +135,10 @@ void swiglu_vjp(float* dgate, float* dup, const float* gate, const float* up, co
   float slope[kPart], value[kPart];
   for (i64 j = 0; j < n; j += kPart) {
     const i64 m = n - j < kPart ? n - j : kPart;
-    map(slope, m, [](VF g, VF u, VF d) { return d * u * silu_slope(g); }, gate + j, up + j, dy + j);
-    map(value, m, [](VF g, VF d) { return d * silu(g); }, gate + j, dy + j);
+    map(
+        slope, m, [](VF g, VF u, VF d) { return d * u * silu_slope(g); }, gate + j, up + j, dy + j);
+    map(
+        value, m, [](VF g, VF d) { return d * silu(g); }, gate + j, dy + j);
     for (i64 i = 0; i < m; ++i) dgate[j + i] = slope[i];
     for (i64 i = 0; i < m; ++i) dup[j + i] = value[i];
   }
@@ -224,26 +173,34 @@ inline float reduce(i64 n, V vector, E element) {
 }
 
 float exp_sum(float* y, const float* x, float a, float shift, i64 n) {
-  map(y, n, [=](VF v) { return exp(v * a - shift); }, x);
-  return reduce(n, [=](i64 j) { return load(y + j); }, [=](i64 j) { return y[j]; });
+  map(
+      y, n, [=](VF v) { return exp(v * a - shift); }, x);
+  return reduce(
+      n, [=](i64 j) { return load(y + j); }, [=](i64 j) { return y[j]; });
 }
 float sum(const float* x, i64 n) {
-  return reduce(n, [=](i64 j) { return load(x + j); }, [=](i64 j) { return x[j]; });
+  return reduce(
+      n, [=](i64 j) { return load(x + j); }, [=](i64 j) { return x[j]; });
 }
 float dot(const float* x, const float* y, i64 n) {
-  return reduce(n, [=](i64 j) { return load(x + j) * load(y + j); }, [=](i64 j) { return x[j] * y[j]; });
+  return reduce(
+      n, [=](i64 j) { return load(x + j) * load(y + j); }, [=](i64 j) { return x[j] * y[j]; });
 }
 void axpy(float* y, float a, const float* x, i64 n) {
-  map(y, n, [=](VF s, VF v) { return s + a * v; }, y, x);
+  map(
+      y, n, [=](VF s, VF v) { return s + a * v; }, y, x);
 }
 void scale(float* y, float a, i64 n) {
-  map(y, n, [=](VF v) { return v * a; }, y);
+  map(
+      y, n, [=](VF v) { return v * a; }, y);
 }
 void add(float* y, const float* x, i64 n) {
-  map(y, n, [](VF s, VF v) { return s + v; }, y, x);
+  map(
+      y, n, [](VF s, VF v) { return s + v; }, y, x);
 }
 void mul(float* y, const float* a, const float* b, i64 n) {
-  map(y, n, [](VF s, VF v) { return s * v; }, a, b);
+  map(
+      y, n, [](VF s, VF v) { return s * v; }, a, b);
 }
 
 constexpr CpuKernels table(const char* name) {
@@ -255,6 +212,7 @@ constexpr CpuKernels table(const char* name) {
           .add_rows_bf16 = add_rows<StoredBf16>,
           .add_rows_f16 = add_rows<StoredF16>,
           .unpack = unpack,
+          .dot_packed = dot_packed,
           .bf16_to_f32 = widen<StoredBf16>,
           .f16_to_f32 = widen<StoredF16>,
           .round_bf16 = round_bf16,

@@ -11,10 +11,8 @@ typedef float VF __attribute__((vector_size(4 * SINTER_LANES)));
 typedef std::int32_t VI __attribute__((vector_size(4 * SINTER_LANES)));
 typedef std::uint32_t VU __attribute__((vector_size(4 * SINTER_LANES)));
 typedef u16 VH __attribute__((vector_size(2 * SINTER_LANES)));
-typedef u8 VB __attribute__((vector_size(SINTER_LANES)));
 typedef float LooseF __attribute__((vector_size(4 * SINTER_LANES), aligned(4), may_alias));
 typedef u16 LooseH __attribute__((vector_size(2 * SINTER_LANES), aligned(2), may_alias));
-typedef u8 LooseB __attribute__((vector_size(SINTER_LANES), aligned(1), may_alias));
 
 inline VF load(const float* p) { return *reinterpret_cast<const LooseF*>(p); }
 inline VH load_half(const u16* p) { return *reinterpret_cast<const LooseH*>(p); }
@@ -28,7 +26,8 @@ inline float widen_bf16(u16 h) { return __builtin_bit_cast(float, std::uint32_t(
 inline float widen_f16(u16 h) {
   const std::uint32_t sign = std::uint32_t(h & 0x8000u) << 16, rest = std::uint32_t(h & 0x7fffu) << 13;
   if (rest >= 0x0f800000u) return __builtin_bit_cast(float, sign | rest | 0x7f800000u);
-  return __builtin_bit_cast(float, sign | __builtin_bit_cast(std::uint32_t, __builtin_bit_cast(float, rest) * 0x1p112f));
+  return __builtin_bit_cast(float,
+                            sign | __builtin_bit_cast(std::uint32_t, __builtin_bit_cast(float, rest) * 0x1p112f));
 }
 #if SINTER_LANES == 16
 inline VF widen_f16(VH h) { return (VF)_mm512_maskz_cvtph_ps(0xffff, (__m256i)h); }

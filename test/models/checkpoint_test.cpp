@@ -54,7 +54,8 @@ PackedInt random_packed(std::int64_t rows, std::int64_t cols, int bits, std::int
 }  // namespace
 
 TEST_CASE("what is saved loads again bit for bit, in one file and in shards, in the type it was stored in") {
-  for (const std::string name : {"llama_gqa_tied", "llama_bias", "llama_bf16_sharded", "llama_f16", "opt_post_norm_proj", "opt_no_model_prefix"}) {
+  for (const std::string name : {"llama_gqa_tied", "llama_bias", "llama_bf16_sharded", "llama_f16",
+                                 "opt_post_norm_proj", "opt_no_model_prefix"}) {
     for (const std::uint64_t shard_bytes : {std::uint64_t(1) << 30, std::uint64_t(20000)}) {
       CAPTURE(name);
       const auto model = load_model(golden("models/" + name));
@@ -77,7 +78,8 @@ TEST_CASE("packed linears survive saving and loading, with bits, groups and act-
     bits = bits == 4 ? 8 : bits == 8 ? 2 : bits + 1;
   });
   TempDir dir;
-  copy_model_files(golden("models/llama_bias"), dir.path(), {{"quantization_config", {{"quant_method", "sinter"}, {"version", 1}}}});
+  copy_model_files(golden("models/llama_bias"), dir.path(),
+                   {{"quantization_config", {{"quant_method", "sinter"}, {"version", 1}}}});
   for (const std::uint64_t shard_bytes : {std::uint64_t(1) << 30, std::uint64_t(9000)}) {
     for (const auto& e : std::filesystem::directory_iterator(dir.path()))
       if (e.path().extension() == ".safetensors") std::filesystem::remove(e.path());
@@ -104,11 +106,17 @@ TEST_CASE("config.json: what is wrong is named") {
   CHECK_THROWS_TEXT(input, "model_type", parse(R"({"model_type": "gpt2"})"));
   CHECK_THROWS_TEXT(input, "hidden_size", parse(R"({"model_type": "llama", "hidden_size": -8})"));
   CHECK_THROWS_TEXT(input, "hidden_size", parse(R"({"model_type": "llama", "hidden_size": 1e9})"));
-  CHECK_THROWS_TEXT(input, "num_attention_heads", parse(R"({"model_type": "llama", "hidden_size": 10, "num_attention_heads": 3})"));
-  CHECK_THROWS_TEXT(input, "num_key_value_heads", parse(R"({"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 5})"));
-  CHECK_THROWS_TEXT(input, "rope_type", parse(R"({"model_type": "llama", "rope_scaling": {"rope_type": "yarn", "factor": 2.0}})"));
+  CHECK_THROWS_TEXT(input, "num_attention_heads",
+                    parse(R"({"model_type": "llama", "hidden_size": 10, "num_attention_heads": 3})"));
+  CHECK_THROWS_TEXT(input, "num_key_value_heads",
+                    parse(R"({"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 5})"));
+  CHECK_THROWS_TEXT(input, "rope_type",
+                    parse(R"({"model_type": "llama", "rope_scaling": {"rope_type": "yarn", "factor": 2.0}})"));
   CHECK_THROWS_TEXT(input, "hidden_act", parse(R"({"model_type": "llama", "hidden_act": "gelu"})"));
-  CHECK(parse(R"({"model_type": "llama", "rope_theta": 10000.0, "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}})").rope.theta == 500000);
+  CHECK(
+      parse(
+          R"({"model_type": "llama", "rope_theta": 10000.0, "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}})")
+          .rope.theta == 500000);
   CHECK(parse(R"({"model_type": "llama", "rope_theta": 1000000.0})").rope.theta == 1000000);
   CHECK(parse(R"({"model_type": "llama", "eos_token_id": [7, 9]})").eos == std::vector<std::int32_t>{7, 9});
   CHECK(parse(R"({"model_type": "opt", "d_model": 24, "num_attention_heads": 4})").hidden == 24);

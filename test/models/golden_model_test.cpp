@@ -13,9 +13,10 @@ using namespace sinter::test;
 
 namespace {
 
-const std::vector<std::string> kModels{"llama_mha_untied", "llama_gqa_tied", "llama_rope_llama3", "llama_rope_linear", "llama_theta_old",
-                                       "llama_theta_new", "llama_head_dim", "llama_bias", "llama_bf16_sharded", "llama_f16", "opt_pre_norm",
-                                       "opt_post_norm_proj", "opt_no_model_prefix"};
+const std::vector<std::string> kModels{
+    "llama_mha_untied", "llama_gqa_tied",     "llama_rope_llama3",  "llama_rope_linear",  "llama_theta_old",
+    "llama_theta_new",  "llama_head_dim",     "llama_bias",         "llama_bf16_sharded", "llama_f16",
+    "opt_pre_norm",     "opt_post_norm_proj", "opt_no_model_prefix"};
 
 struct Golden {
   explicit Golden(const std::string& name)

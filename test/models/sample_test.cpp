@@ -29,7 +29,8 @@ TEST_CASE("temperature 0 takes the most likely token, the first of equals") {
 TEST_CASE("sampling draws in proportion, and top-k and top-p cut the tail") {
   const Tensor z = logits({std::log(4.f), std::log(3.f), std::log(2.f), std::log(1.f)});
   const auto all = drawn(z, {.temperature = 1});
-  for (int i = 0; i < 4; ++i) CHECK(std::abs(all[std::size_t(i)] - 400 * (4 - i)) < 150);  // 4000 draws: sigma is below 32
+  for (int i = 0; i < 4; ++i)
+    CHECK(std::abs(all[std::size_t(i)] - 400 * (4 - i)) < 150);  // 4000 draws: sigma is below 32
   const auto two = drawn(z, {.temperature = 1, .top_k = 2});
   CHECK(two[2] + two[3] == 0);
   CHECK(std::abs(two[0] - 4000 * 4 / 7) < 150);

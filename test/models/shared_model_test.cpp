@@ -24,7 +24,8 @@ TEST_CASE("logits of the trained models equal those of an independent C program"
     const std::int64_t rows = golden_json["logits_rows"].get<std::int64_t>(), V = model->config().vocab;
     const Layout layout = Layout::one(rows);
     const Context ctx;
-    const Var h = model->run(ctx, model->enter(ctx, model->embed(ctx, std::span(ids).first(std::size_t(rows))), layout), model->all(), layout);
+    const Var h = model->run(ctx, model->enter(ctx, model->embed(ctx, std::span(ids).first(std::size_t(rows))), layout),
+                             model->all(), layout);
     const Tensor z = model->logits(ctx, h).value();
     const std::string bytes = read_text(dir / "golden_logits_f32.bin");
     REQUIRE(bytes.size() == std::size_t(rows * V * 4));
@@ -51,7 +52,8 @@ TEST_CASE("the greedy story of stories260K is the documented one") {
   while (want.ends_with('\n')) want.pop_back();
   const auto ids = tokenizer->encode("Once upon a time");
   std::string streamed;
-  const Generated g = generate(*model, *tokenizer, ids, {}, {.max_new_tokens = 256}, [&](std::string_view text) { streamed += text; });
+  const Generated g =
+      generate(*model, *tokenizer, ids, {}, {.max_new_tokens = 256}, [&](std::string_view text) { streamed += text; });
   CHECK(g.text == streamed);
   const std::string story = "Once upon a time" + g.text;
   CHECK(story.substr(0, want.size()) == want);

@@ -60,7 +60,7 @@ TEST_CASE("frozen_linear: the gradient of x agrees with differences, with a bias
 
 TEST_CASE("strip products equal gemm for every size of strip, both types, few rows and many") {
   for (const DType d : {DType::f32, DType::f64})
-    for (const std::int64_t T : {1, 16, 17, 60})
+    for (const std::int64_t T : {1, 32, 33, 60})
       for (const std::int64_t in : {40, 3000}) {
         const Tensor w = randn({530, in}, 1, d), x = randn({T, in}, 2, d), dy = randn({T, 530}, 3, d);
         const StripWeight p(w);

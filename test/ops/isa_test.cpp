@@ -41,7 +41,7 @@ std::vector<std::uint16_t> halves(const Floats& v) {
 // Both few-rows kernels of one storage type against f64 sums over the stored values.
 template <class Dot, class Add, class W>
 void check_rows(Dot dot, Add add, const std::vector<W>& w, const Floats& value) {
-  for (int T = 1; T <= 8; ++T)
+  for (const int T : {1, 2, 3, 4, 7, 13})
     for (const std::int64_t R : {1, 2, 5, 8, 19})
       for (const std::int64_t k : {1, 5, 16, 37, 130}) {
         const std::int64_t ldx = k + 3, ldw = k + 1, ldy = 200;
@@ -67,6 +67,20 @@ void check_rows(Dot dot, Add add, const std::vector<W>& w, const Floats& value) 
         }
         CHECK(worst < 2e-5);  // at most 130 terms of order 1, each rounding by 6e-8 of a sum of order 10
       }
+}
+
+// n codes of `bits` bits, appended to `code`, and their stream: exactly as long as needed, so that the address sanitizer
+// sees a byte too many.
+std::vector<std::uint8_t> stream_of(std::int64_t n, int bits, std::uint64_t seed, std::vector<unsigned>& code) {
+  std::vector<std::uint8_t> stream(std::size_t((n * bits + 7) / 8));
+  for (std::size_t j = 0; j < std::size_t(n); ++j) {
+    code.push_back(Rng{3, seed}.bits(j) & ((1u << bits) - 1));
+    for (int b = 0; b < bits; ++b) {
+      const std::size_t at = j * std::size_t(bits) + std::size_t(b);
+      stream[at / 8] = std::uint8_t(stream[at / 8] | (code.back() >> b & 1u) << at % 8);
+    }
+  }
+  return stream;
 }
 
 double relative(double got, double want, double floor = std::numeric_limits<float>::min()) {
@@ -147,25 +161,62 @@ TEST_CASE("every half converts exactly, and f32 rounds to the nearest bf16") {
 }
 
 TEST_CASE("codes of 2, 3, 4 and 8 bits unpack from any position, and nothing behind the stream is read") {
-  const Rng rng{3, 11};
   each_table([&](const CpuKernels& k) {
     for (const int bits : {2, 3, 4, 8})
       for (const std::int64_t n : {1, 7, 16, 50, 131})
         for (const std::int64_t first : {0, 1, 5, 8, 24}) {
-          std::vector<unsigned> code(std::size_t(first + n));
-          // Exactly as long as needed, so that the address sanitizer sees a byte too many.
-          std::vector<std::uint8_t> stream(std::size_t(((first + n) * bits + 7) / 8));
-          for (std::size_t j = 0; j < code.size(); ++j) {
-            code[j] = rng.bits(j) & ((1u << bits) - 1);
-            for (int b = 0; b < bits; ++b) {
-              const std::size_t at = j * std::size_t(bits) + std::size_t(b);
-              stream[at / 8] = std::uint8_t(stream[at / 8] | (code[j] >> b & 1u) << at % 8);
-            }
-          }
+          std::vector<unsigned> code;
+          const std::vector<std::uint8_t> stream = stream_of(first + n, bits, 11, code);
           Floats y(std::size_t(n), -1.f);
           k.unpack(y.data(), stream.data(), stream.data() + stream.size(), first, n, bits, 0.37f, 2.f);
           for (std::int64_t j = 0; j < n; ++j)
             REQUIRE(y[std::size_t(j)] == 0.37f * (float(code[std::size_t(first + j)]) - 2.f));
+        }
+  });
+}
+
+TEST_CASE("products with packed rows equal f64 sums for every width, group and number of rows of x") {
+  each_table([&](const CpuKernels& k) {
+    for (const int bits : {2, 3, 4, 8})
+      for (const std::int64_t cols : {5, 96, 131})
+        for (const std::int64_t group : {std::int64_t(3), std::int64_t(32), cols}) {
+          if (group > cols) continue;
+          constexpr std::int64_t R = 3;
+          const std::int64_t G = (cols + group - 1) / group;
+          std::vector<std::uint8_t> bytes, zero;
+          std::vector<unsigned> code;
+          for (std::uint64_t r = 0; r < R; ++r) {
+            const auto row = stream_of(cols, bits, r, code);
+            bytes.insert(bytes.end(), row.begin(), row.end());
+          }
+          bytes.shrink_to_fit();
+          for (std::int64_t i = 0; i < R * G; ++i) zero.push_back(std::uint8_t(i % (1 << bits)));
+          const Floats scale = normals(R * G, 1), x = normals(7 * cols, 2);
+          const PackedRows w{bytes.data(),
+                             bytes.data() + bytes.size(),
+                             scale.data(),
+                             zero.data(),
+                             std::int64_t(bytes.size()) / R,
+                             cols,
+                             group,
+                             G,
+                             bits};
+          for (const int T : {1, 2, 3, 4, 7}) {
+            Floats y(std::size_t(T * R));
+            k.dot_packed(x.data(), cols, T, w, R, y.data(), R);
+            double worst = 0;
+            for (std::int64_t i = 0; i < T * R; ++i) {
+              const std::int64_t t = i / R, r = i % R;
+              double s = 0;
+              for (std::int64_t j = 0; j < cols; ++j) {
+                const auto g = std::size_t(r * G + j / group);
+                s += double(x[std::size_t(t * cols + j)]) * scale[g] *
+                     (double(code[std::size_t(r * cols + j)]) - zero[g]);
+              }
+              worst = std::max(worst, std::abs(s - y[std::size_t(i)]));
+            }
+            CHECK(worst < 1e-5 * (1 << bits));  // 131 terms as large as 2^bits, f32 sums of order 20·2^bits
+          }
         }
   });
 }

@@ -123,6 +123,10 @@ TEST_CASE("Methods that need statistics, and norms that are not finite, are erro
   p.name = "block.q";
   p.stats = nullptr;
   for (const char* method : {"wanda", "sparsegpt"}) CHECK_THROWS_TEXT(unsupported, "block.q", pruned(method, p));
+  LayerProblem broken = p;
+  broken.weight = layer.w.clone();
+  broken.weight.mutable_data<float>()[3] = NAN;
+  CHECK_THROWS_TEXT(numeric, "block.q", pruned("magnitude", broken));
   LayerStats bad = column_norms(Tensor::full({8}, NAN, DType::f32));
   p.stats = &bad;
   CHECK_THROWS_TEXT(numeric, "block.q", pruned("wanda", p));

@@ -58,8 +58,9 @@ Learned learn(const CausalLM& model, const TrainOptions& o, std::int64_t k = 4) 
   PromptTask task(random_prompt(model, k, Rng{3}));
   const Windows windows = random_windows(3, 12, 5);
   WindowSampler sampler(windows, 1, 7);
-  const TrainResult r = train(model, task, [&](std::int64_t s) { return sampler.at(s); },
-                              [&] { return prompt_validation(model, windows, task.prompt(), Compute::f32); }, o, log);
+  const TrainResult r = train(
+      model, task, [&](std::int64_t s) { return sampler.at(s); },
+      [&] { return prompt_validation(model, windows, task.prompt(), Compute::f32); }, o, log);
   return {task.prompt(), r};
 }
 
@@ -72,7 +73,8 @@ TEST_CASE("prompt learning overfits a few windows, keeps the best prompt, and le
     const std::string before = frozen_bytes(*model);
     const Learned l = learn(*model, options(40));
     CHECK(l.result.best_validation < l.result.first_validation - 0.1);
-    CHECK(prompt_validation(*model, random_windows(3, 12, 5), l.prompt, Compute::f32) == doctest::Approx(l.result.best_validation).epsilon(1e-6));
+    CHECK(prompt_validation(*model, random_windows(3, 12, 5), l.prompt, Compute::f32) ==
+          doctest::Approx(l.result.best_validation).epsilon(1e-6));
     CHECK(l.prompt.shape()[1] == model->config().word_width);
     CHECK(frozen_bytes(*model) == before);
     std::size_t params = 0;
@@ -138,8 +140,9 @@ TEST_CASE("an interrupted run resumes from its snapshot and ends with the same b
   const auto run = [&](LogSink& log) {
     PromptTask task(random_prompt(*model, 4, Rng{3}));
     WindowSampler sampler(windows, 1, 7);
-    train(*model, task, [&](std::int64_t s) { return sampler.at(s); }, [&] { return prompt_validation(*model, windows, task.prompt(), Compute::f32); },
-          o, log);
+    train(
+        *model, task, [&](std::int64_t s) { return sampler.at(s); },
+        [&] { return prompt_validation(*model, windows, task.prompt(), Compute::f32); }, o, log);
     return task.prompt();
   };
   StopAt stop(7);
@@ -154,7 +157,8 @@ TEST_CASE("an interrupted run resumes from its snapshot and ends with the same b
   CHECK(!std::filesystem::exists(snapshot));
 }
 
-TEST_CASE("perplexity: a uniform model scores its vocabulary, batches do not matter, the paper's divisor is the card's") {
+TEST_CASE(
+    "perplexity: a uniform model scores its vocabulary, batches do not matter, the paper's divisor is the card's") {
   const auto model = load_model(golden("models/llama_gqa_tied"));
   NullLog log;
   std::vector<std::int32_t> ids;

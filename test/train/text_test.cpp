@@ -83,10 +83,12 @@ TEST_CASE("calibration windows: drawn from text by seed, or taken from .json exa
   TempDir dir;
   std::string text;
   for (int i = 0; i < 400; ++i) text += "word" + std::to_string(i % 17) + " and more of it. ";
-  make_tokenizer(text, 300, dir.path());
+  make_tokenizer(text, 290, dir.path());
   const auto tokenizer = Tokenizer::load(dir.path());
   write_text_atomic(dir / "c.txt", text);
-  const auto draw = [&](std::uint64_t seed) { return read_calibration(dir / "c.txt", *tokenizer, 300, 4, 32, Rng{seed}); };
+  const auto draw = [&](std::uint64_t seed) {
+    return read_calibration(dir / "c.txt", *tokenizer, 300, 4, 32, Rng{seed});
+  };
   const Windows w = draw(1);
   CHECK(w.size() == 4);
   CHECK(w[0].size() == 32);

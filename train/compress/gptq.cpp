@@ -8,7 +8,7 @@ namespace {
 
 class Gptq final : public LayerMethod {
  public:
-  explicit Gptq(ObsSettings s) : settings_(std::move(s)) {}
+  explicit Gptq(const ObsSettings& s) : settings_(s) {}
   StatsRequest needs() const override { return {.gram = true}; }
   Pruning pruning() const override { return Pruning::none; }
   LayerResult compress(const LayerProblem& p) const override { return compress_by_obs(p, settings_); }
@@ -26,7 +26,7 @@ std::unique_ptr<LayerMethod> make_gptq(MethodOptions& o) {
   s.grid = read_grid_rule(o, "gptq");
   s.act_order = o.flag("act_order");
   s.static_groups = o.flag("static_groups");
-  return std::make_unique<Gptq>(std::move(s));
+  return std::make_unique<Gptq>(s);
 }
 
 }  // namespace sinter

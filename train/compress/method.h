@@ -28,7 +28,7 @@ struct LayerResult {
   // ‖(W − Ŵ) X‖² / ‖W X‖² from the Gram matrix; from the column norms, or with X = 1, where that is all there is.
   double error = 0;
   double zeros = 0;  // share of exact zeros
-  double bits_per_weight = 0;  // values kept (16 bits unless quantised), mask, scales and zeros
+  double bits_per_weight = 0;  // values kept (of the store type unless quantised), 1 for a mask, scales and zeros
   double loss = 0;  // Σ e² / 2 of the OBS sweep, 0 for other methods
   double damp = 0;  // share of the mean diagonal that was added to the Hessian
   int ladder = 0;  // steps taken until the Hessian could be factored

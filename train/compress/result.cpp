@@ -1,6 +1,7 @@
 #include "train/compress/result.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "core/basic_kernels.h"
@@ -74,7 +75,9 @@ double output_error(const Tensor& w, const Tensor& compressed, const LayerStats*
     for (std::size_t i = 0; i < D.size(); ++i) D[i] = W[i] - C[i];
   });
   const double lost = energy(d, s), all = energy(w, s);
-  return all > 0 ? std::max(0., lost / all) : 0;
+  if (all == 0) return 0;
+  const double error = lost / all;
+  return error < 0 ? 0 : error;  // rounding; NaN stays
 }
 
 LayerResult make_result(const LayerProblem& p, Tensor dense, const std::optional<GridRule>& quantised) {
@@ -85,6 +88,7 @@ LayerResult make_result(const LayerProblem& p, Tensor dense, const std::optional
     r.zeros = double(std::ranges::count(values, T(0))) / double(std::max<std::size_t>(values.size(), 1));
   });
   r.error = output_error(p.weight, dense, p.stats);
+  require(std::isfinite(r.error), ErrorCode::numeric, p.name, "the weight, its inputs or its result are not finite");
   double kept = 1, mask = 0;
   if (const auto* f = std::get_if<Fraction>(&p.sparsity)) kept = 1 - f->zeros;
   if (const auto* k = std::get_if<KeepOf>(&p.sparsity)) kept = double(k->keep) / k->of;

@@ -8,7 +8,7 @@ namespace {
 
 class SparseGpt final : public LayerMethod {
  public:
-  explicit SparseGpt(ObsSettings s) : settings_(std::move(s)) {}
+  explicit SparseGpt(const ObsSettings& s) : settings_(s) {}
   StatsRequest needs() const override { return {.gram = true}; }
   Pruning pruning() const override { return settings_.grid ? Pruning::optional : Pruning::required; }
   LayerResult compress(const LayerProblem& p) const override { return compress_by_obs(p, settings_); }
@@ -25,7 +25,7 @@ std::unique_ptr<LayerMethod> make_sparsegpt(MethodOptions& o) {
   read_obs_settings(s, o, "sparsegpt");
   s.one_more = o.flag("one_more");
   if (o.has("bits")) s.grid = read_grid_rule(o, "sparsegpt");
-  return std::make_unique<SparseGpt>(std::move(s));
+  return std::make_unique<SparseGpt>(s);
 }
 
 }  // namespace sinter

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -22,7 +23,8 @@ std::string read_gzip(const fs::path& path) {
   require(in != nullptr, ErrorCode::input, path.string(), "cannot be opened");
   std::string text, chunk(1 << 20, '\0');
   int n = 0;
-  while ((n = gzread(in, chunk.data(), unsigned(chunk.size()))) > 0 && text.size() < kMaxText) text.append(chunk, 0, std::size_t(n));
+  while ((n = gzread(in, chunk.data(), unsigned(chunk.size()))) > 0 && text.size() < kMaxText)
+    text.append(chunk, 0, std::size_t(n));
   gzclose(in);
   require(n == 0, ErrorCode::input, path.string(), n < 0 ? "is not a sound gzip file" : "unpacks to more than 4 GiB");
   return text;
@@ -84,12 +86,26 @@ std::string read_text_as_one(const fs::path& path, const TextOptions& o) {
 
 Windows consecutive_windows(const std::vector<std::int32_t>& ids, std::int64_t length) {
   Windows w;
-  for (std::int64_t i = 0; i + length <= std::int64_t(ids.size()); i += length) w.emplace_back(ids.begin() + i, ids.begin() + i + length);
+  for (std::int64_t i = 0; i + length <= std::int64_t(ids.size()); i += length)
+    w.emplace_back(ids.begin() + i, ids.begin() + i + length);
   return w;
 }
 
-Windows sample_windows(const std::vector<std::string>& documents, const Tokenizer& tokenizer, std::int64_t count, std::int64_t length, Rng rng,
-                       std::string_view where) {
+Windows document_windows(const std::vector<std::string>& documents, const Tokenizer& tokenizer, std::int64_t length) {
+  Windows out;
+  std::vector<std::int32_t> window;
+  for (const auto& d : documents) {
+    const auto ids = tokenizer.encode(d, false);
+    window.insert(window.end(), ids.begin(), ids.end());
+    if (std::int64_t(window.size()) < length) continue;
+    window.resize(std::size_t(length));
+    out.push_back(std::exchange(window, {}));
+  }
+  return out;
+}
+
+Windows sample_windows(const std::vector<std::string>& documents, const Tokenizer& tokenizer, std::int64_t count,
+                       std::int64_t length, Rng rng, std::string_view where) {
   std::vector<std::vector<std::int32_t>> ids;
   for (const auto& d : documents) ids.push_back(tokenizer.encode(d));
   std::erase_if(ids, [&](const auto& d) { return std::int64_t(d.size()) <= length; });
@@ -97,7 +113,8 @@ Windows sample_windows(const std::vector<std::string>& documents, const Tokenize
     std::string all;
     for (const auto& d : documents) all += d + "\n\n";
     ids.push_back(tokenizer.encode(all));
-    require(std::int64_t(ids[0].size()) > length, ErrorCode::input, where, "holds ", ids[0].size(), " tokens, a window needs more than ", length);
+    require(std::int64_t(ids[0].size()) > length, ErrorCode::input, where, "holds ", ids[0].size(),
+            " tokens, a window needs more than ", length);
   }
   Windows out;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -113,19 +130,21 @@ Windows read_windows(const fs::path& path, std::int64_t vocab) {
   require(json.is_array() && !json.empty(), ErrorCode::input, path.string(), "expected a list of lists of token ids");
   Windows out;
   for (const auto& row : json) {
-    require(row.is_array() && row.size() >= 2 && (out.empty() || row.size() == out[0].size()), ErrorCode::input, path.string(), "window ",
-            out.size(), " is not a list of ", out.empty() ? 2 : out[0].size(), out.empty() ? " or more" : "", " ids");
+    require(row.is_array() && row.size() >= 2 && (out.empty() || row.size() == out[0].size()), ErrorCode::input,
+            path.string(), "window ", out.size(), " is not a list of ", out.empty() ? 2 : out[0].size(),
+            out.empty() ? " or more" : "", " ids");
     auto& w = out.emplace_back();
     for (const auto& id : row) {
-      require(id.is_number_integer() && id.get<std::int64_t>() >= 0 && id.get<std::int64_t>() < vocab, ErrorCode::input, path.string(), "window ",
-              out.size() - 1, " holds ", id.dump(), ", which is no id below ", vocab);
+      require(id.is_number_integer() && id.get<std::int64_t>() >= 0 && id.get<std::int64_t>() < vocab, ErrorCode::input,
+              path.string(), "window ", out.size() - 1, " holds ", id.dump(), ", which is no id below ", vocab);
       w.push_back(id.get<std::int32_t>());
     }
   }
   return out;
 }
 
-Windows read_calibration(const fs::path& path, const Tokenizer& tokenizer, std::int64_t vocab, std::int64_t count, std::int64_t length, Rng rng) {
+Windows read_calibration(const fs::path& path, const Tokenizer& tokenizer, std::int64_t vocab, std::int64_t count,
+                         std::int64_t length, Rng rng) {
   if (path.extension() == ".json") return read_windows(path, vocab);
   return sample_windows(read_documents(path), tokenizer, count, length, rng, path.string());
 }

@@ -25,15 +25,20 @@ using Windows = std::vector<std::vector<std::int32_t>>;  // of equal length
 // ids[0, T), ids[T, 2T), ...; the tail is dropped.
 Windows consecutive_windows(const std::vector<std::int32_t>& ids, std::int64_t length);
 
+// Windows of T ids that each begin with a document and go on with the next ones; what a window cuts off is dropped.
+Windows document_windows(const std::vector<std::string>& documents, const Tokenizer&, std::int64_t length);
+
 // `count` windows of T consecutive ids: a random document of more than T tokens, a random place in it, as SparseGPT, GPTQ
 // and Wanda draw theirs. Where no document is long enough, the place is drawn in all documents joined by blank lines.
 // Error(input) when there are not T + 1 tokens at all.
-Windows sample_windows(const std::vector<std::string>& documents, const Tokenizer&, std::int64_t count, std::int64_t length, Rng, std::string_view where);
+Windows sample_windows(const std::vector<std::string>& documents, const Tokenizer&, std::int64_t count,
+                       std::int64_t length, Rng, std::string_view where);
 
 // A .json file with a list of equal-length lists of ids below `vocab`.
 Windows read_windows(const std::filesystem::path&, std::int64_t vocab);
 
 // Calibration windows: those of a .json file as they are; any other file is text to sample from.
-Windows read_calibration(const std::filesystem::path&, const Tokenizer&, std::int64_t vocab, std::int64_t count, std::int64_t length, Rng);
+Windows read_calibration(const std::filesystem::path&, const Tokenizer&, std::int64_t vocab, std::int64_t count,
+                         std::int64_t length, Rng);
 
 }  // namespace sinter

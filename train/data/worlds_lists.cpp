@@ -61,16 +61,14 @@ constexpr Job kJobs[] = {
     {"healer", "herbs", "mortar"},    {"hatter", "felt", "steamer"},    {"beekeeper", "honey", "smoker"},
     {"chandler", "wax", "mould"},     {"fiddler", "strings", "bow"}};
 
-constexpr Beast kBeasts[] = {{"dog", "puppy", "bones", "barks"},     {"cat", "kitten", "fish", "purrs"},
-                             {"cow", "calf", "grass", "moos"},       {"sheep", "lamb", "clover", "bleats"},
-                             {"horse", "foal", "oats", "neighs"},    {"pig", "piglet", "acorns", "grunts"},
-                             {"goat", "kid", "leaves", "baas"},      {"duck", "duckling", "worms", "quacks"},
-                             {"hen", "chick", "corn", "clucks"},     {"goose", "gosling", "weeds", "honks"},
-                             {"owl", "owlet", "mice", "hoots"},      {"lion", "cub", "meat", "roars"},
-                             {"frog", "tadpole", "flies", "croaks"}, {"swan", "cygnet", "reeds", "hisses"},
-                             {"deer", "fawn", "bark", "bells"},      {"rabbit", "bunny", "carrots", "squeaks"},
-                             {"donkey", "colt", "hay", "brays"},     {"pigeon", "squab", "seeds", "coos"},
-                             {"hare", "leveret", "herbs", "drums"},  {"fox", "whelp", "berries", "yelps"}};
+constexpr Beast kBeasts[] = {
+    {"dog", "puppy", "bones"},      {"cat", "kitten", "fish"},     {"cow", "calf", "grass"},
+    {"sheep", "lamb", "clover"},    {"horse", "foal", "oats"},     {"pig", "piglet", "acorns"},
+    {"goat", "kid", "leaves"},      {"duck", "duckling", "worms"}, {"hen", "chick", "corn"},
+    {"goose", "gosling", "weeds"},  {"owl", "owlet", "mice"},      {"lion", "cub", "meat"},
+    {"frog", "tadpole", "flies"},   {"swan", "cygnet", "reeds"},   {"deer", "fawn", "bark"},
+    {"rabbit", "bunny", "carrots"}, {"donkey", "colt", "hay"},     {"pigeon", "squab", "seeds"},
+    {"hare", "leveret", "herbs"},   {"fox", "whelp", "berries"}};
 
 constexpr Pair kOpposites[] = {{"hot", "cold"},    {"big", "small"},   {"old", "young"},    {"wet", "dry"},
                                {"fast", "slow"},   {"high", "low"},    {"long", "short"},   {"hard", "soft"},

@@ -12,7 +12,7 @@ struct Job {
   std::string_view name, material, tool;
 };
 struct Beast {
-  std::string_view name, young, food, sound;
+  std::string_view name, young, food;
 };
 struct Pair {
   std::string_view left, right;

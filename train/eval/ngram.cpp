@@ -128,12 +128,12 @@ void Trigram::fit(std::span<const std::int32_t> ids) {
       got2[t.b2] += r[1], all2[t.b2] += 1 - r[0];
       got1 += r[2], all1 += r[2] + r[3];
     }
+    // One imagined token more that the lower order explained: no weight reaches 1, so no token ever has probability 0.
     for (int b = 1; b < kBuckets; ++b) {
-      if (all3[b] > 0) three_.weight[b] = got3[b] / all3[b];
-      if (all2[b] > 0) two_.weight[b] = got2[b] / all2[b];
+      if (all3[b] > 0) three_.weight[b] = got3[b] / (all3[b] + 1);
+      if (all2[b] > 0) two_.weight[b] = got2[b] / (all2[b] + 1);
     }
-    // The uniform floor keeps a share, so that a token that was never seen has a finite loss.
-    if (all1 > 0) unigram_weight_ = std::min(got1 / all1, 1 - 1e-6);
+    if (all1 > 0) unigram_weight_ = got1 / (all1 + 1);
   }
 }
 

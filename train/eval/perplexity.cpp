@@ -13,13 +13,16 @@ constexpr std::int64_t kRows = 2048;  // per forward pass, about
 
 }  // namespace
 
-Perplexity perplexity(const CausalLM& model, std::span<const std::int32_t> ids, const PerplexityOptions& o, LogSink& log) {
-  const std::int64_t T = o.seq_len, k = o.soft_prompt ? o.soft_prompt.shape()[0] : 0, limit = model.config().max_positions;
+Perplexity perplexity(const CausalLM& model, std::span<const std::int32_t> ids, const PerplexityOptions& o,
+                      LogSink& log) {
+  const std::int64_t T = o.seq_len, k = o.soft_prompt ? o.soft_prompt.shape()[0] : 0,
+                     limit = model.config().max_positions;
   require(T >= 2, ErrorCode::usage, "perplexity", "seq-len ", T, " scores nothing");
-  require(T + k <= limit, ErrorCode::usage, "perplexity", "seq-len ", T, k ? " and the prompt's " : "", k ? std::to_string(k) : "",
-          " exceed the model's ", limit, " positions");
+  require(T + k <= limit, ErrorCode::usage, "perplexity", "seq-len ", T, k ? " and the prompt's " : "",
+          k ? std::to_string(k) : "", " exceed the model's ", limit, " positions");
   std::int64_t chunks = std::int64_t(ids.size()) / T;
-  require(chunks > 0, ErrorCode::usage, "perplexity", "the text has ", ids.size(), " tokens, fewer than one chunk of ", T);
+  require(chunks > 0, ErrorCode::usage, "perplexity", "the text has ", ids.size(), " tokens, fewer than one chunk of ",
+          T);
   if (o.max_chunks > 0) chunks = std::min(chunks, o.max_chunks);
 
   Perplexity r;

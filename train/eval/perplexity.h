@@ -9,7 +9,7 @@ namespace sinter {
 struct PerplexityOptions {
   std::int64_t seq_len = 2048;
   std::int64_t max_chunks = 0;  // 0: all
-  Tensor soft_prompt{};         // [k, w], before every chunk
+  Tensor soft_prompt{};  // [k, w], before every chunk
   Compute compute = Compute::f32;
 };
 

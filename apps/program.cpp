@@ -1,0 +1,163 @@
+#include "apps/program.h"
+
+#include <filesystem>
+#include <new>
+#include <nlohmann/json.hpp>
+
+#include "apps/command.h"
+#include "apps/interrupt.h"
+#include "apps/progress.h"
+#include "core/file.h"
+#include "core/parallel.h"
+#include "ops/backend.h"
+
+namespace sinter {
+namespace {
+
+constexpr const char* kVersion = "0.1.0";
+constexpr std::int64_t kMaxThreads = 4096;
+
+struct CommonFlags {
+  std::string device = "cpu", compute = "f32", json, progress = "bar";
+  std::optional<std::int64_t> threads;
+  std::int64_t seed = 0;
+  bool quiet = false;
+
+  void declare(Flags& f) {
+    f.group("Common to every sub-command");
+    f.option("--device", "cpu|cuda[:N]", &device, "Where to compute (default cpu)");
+    f.option("--compute", "f32|bf16", &compute, "Arithmetic of products (default f32)").one_of({"f32", "bf16"});
+    f.option("--threads", "N", &threads, "Threads (default: the cores this process may use)").alias("-t");
+    f.option("--seed", "N", &seed, "Same seed, same bits, for every number of threads (default 0)").alias("-s");
+    f.option("--json", "FILE", &json,
+             "The result as one JSON object; - for standard output, text for people then goes to standard error");
+    f.flag("--quiet", quiet, "No progress and no notes; only warnings and errors").alias("-q");
+    f.option("--progress", "bar|json|none", &progress,
+             "On standard error; a bar needs a terminal, otherwise plain lines (default bar)")
+        .one_of({"bar", "json", "none"});
+  }
+};
+
+// "cuda:1" -> kind; an index other than digits is refused.
+void use_device(const std::string& text) {
+  if (text == "cpu") return;
+  const bool cuda = text == "cuda" || (text.starts_with("cuda:") && text.size() > 5 &&
+                                       text.find_first_not_of("0123456789", 5) == std::string::npos);
+  require(cuda, ErrorCode::usage, "--device", "expected cpu, cuda or cuda:N, found \"", text, "\"");
+  require_backend(DeviceKind::cuda);
+  fail(ErrorCode::usage, "--device " + text, "no sub-command runs on CUDA yet");
+}
+
+ProgressStyle style_of(const CommonFlags& c, bool terminal) {
+  if (c.progress == "json") return ProgressStyle::json;
+  if (c.progress == "none") return ProgressStyle::none;
+  return terminal ? ProgressStyle::bar : ProgressStyle::lines;
+}
+
+// A place for results that cannot be written should be known before the work, not after it.
+void probe_output(const std::string& json) {
+  if (!json.empty() && json != "-") AtomicWriter probe(json);
+}
+
+void check_written(std::ostream& out) {
+  out.flush();
+  require(bool(out), ErrorCode::io, "standard output", "cannot be written: the disk is full or the reader is gone");
+}
+
+int run_command(const CommandInfo& info, const std::vector<std::string>& args, const Terminal& t) {
+  const auto command = info.make();
+  Flags flags{std::string(info.name), std::string(info.summary), std::string(info.examples)};
+  CommonFlags common;
+  command->declare(flags);
+  common.declare(flags);
+  if (!flags.parse(args)) {
+    t.out << flags.help();
+    return 0;
+  }
+  use_device(common.device);
+  require(!common.threads || (*common.threads >= 1 && *common.threads <= kMaxThreads), ErrorCode::usage, "--threads",
+          "expected 1 to ", kMaxThreads, ", found ", common.threads.value_or(0));
+  require(common.seed >= 0, ErrorCode::usage, "--seed", "expected 0 or more, found ", common.seed);
+  if (common.threads) set_threads(int(*common.threads));
+  probe_output(common.json);
+
+  const bool json_on_out = common.json == "-";
+  ProgressLog log(t.err, style_of(common, t.err_is_terminal), common.quiet);
+  TextBuffer buffer(!json_on_out ? t.out.rdbuf() : common.quiet ? nullptr : t.err.rdbuf(), log);
+  std::ostream out(&buffer);
+  Session session{out, log, common.compute == "bf16" ? Compute::bf16 : Compute::f32, std::uint64_t(common.seed)};
+  const Json result = command->run(session);
+  check_written(out);
+  if (json_on_out) t.out << json_text(result);
+  else if (!common.json.empty()) write_text_atomic(common.json, json_text(result));
+  return 0;
+}
+
+std::string program_help() {
+  std::string text =
+      "sinter: compress LLaMA and OPT language models and heal them with soft prompts\n"
+      "Usage: sinter SUB-COMMAND ... (sinter SUB-COMMAND --help for its flags and examples)\n\nSub-commands:\n";
+  for (const auto& c : commands())
+    text += "  " + std::string(c.name) + std::string(12 - c.name.size(), ' ') + std::string(c.summary) + "\n";
+  return text +
+         "\nMODEL is a directory: a Hugging Face checkpoint, or one that sinter wrote.\n"
+         "Exit codes: 0 done; 1 failed at work; 2 wrong usage; 3 bad input file; 130 interrupted.\n"
+         "\nExamples:\n"
+         "  sinter compress MODEL --out small --method sparsegpt --sparsity 0.5 --calibration train.jsonl\n"
+         "  sinter prompt small --data train.jsonl --validation valid.jsonl --out prompt.safetensors --steps 500\n"
+         "  sinter perplexity small --text valid.jsonl --soft-prompt prompt.safetensors\n"
+         "\nOther flags: --help, --version\n";
+}
+
+int dispatch(std::vector<std::string> args, const Terminal& t) {
+  if (!args.empty() && args[0] == "help")
+    args = args.size() > 1 ? std::vector<std::string>{args[1], "--help"} : std::vector<std::string>{"--help"};
+  if (!args.empty() && (args[0] == "--help" || args[0] == "-h")) {
+    t.out << program_help();
+    return 0;
+  }
+  if (!args.empty() && args[0] == "--version") {
+    t.out << "sinter " << kVersion << "\n";
+    return 0;
+  }
+  require(!args.empty(), ErrorCode::usage, "usage", "a sub-command is missing (see sinter --help)");
+  std::vector<std::string> names;
+  for (const auto& c : commands()) {
+    if (c.name == args[0]) return run_command(c, {args.begin() + 1, args.end()}, t);
+    names.emplace_back(c.name);
+  }
+  const std::string near = nearest_word(args[0], names);
+  fail(ErrorCode::usage, args[0], "no such sub-command", near.empty() ? "" : "; did you mean " + near + "?",
+       " (see sinter --help)");
+}
+
+// One line whatever a file name may hold.
+int report(const Terminal& t, int code, std::string message) {
+  for (char& c : message)
+    if (std::uint8_t(c) < 0x20 || c == 0x7f) c = ' ';
+  t.err << "sinter: " << message << std::endl;
+  return code;
+}
+
+int exit_code(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::usage: return 2;
+    case ErrorCode::input: return 3;
+    case ErrorCode::interrupted: return 130;
+    default: return 1;
+  }
+}
+
+}  // namespace
+
+int run_program(const std::vector<std::string>& args, const Terminal& t) {
+  try {
+    const int code = dispatch(args, t);
+    check_written(t.out);
+    return code;
+  } catch (const Error& e) { return report(t, exit_code(e.code()), e.what()); } catch (const std::bad_alloc&) {
+    return report(t, 1, "out of memory");
+  } catch (const std::exception& e) { return report(t, 1, e.what()); }
+}
+
+}  // namespace sinter

@@ -1,0 +1,33 @@
+#pragma once
+#include <filesystem>
+
+#include "apps/command.h"
+#include "train/data/text.h"
+#include "train/trainer.h"
+
+namespace sinter {
+
+// The flags that all training sub-commands share; set other defaults before declare().
+struct TrainFlags {
+  std::string data, validation, join;
+  std::int64_t steps = 1000, batch = 2, accumulate = 1, evaluate_every = 100;
+  std::optional<std::int64_t> seq_len, warmup;  // warm-up: 500 or a tenth of the steps
+  double lr = 1e-3, clip = 1, weight_decay = 0, budget_seconds = 0;
+  bool grad_checkpoint = false, resume = false;
+
+  void declare(Flags&);
+  void check() const;  // Error(usage)
+  // Options with the state beside `out`; the fingerprint covers these flags, the seed, the data and `extra`.
+  TrainOptions options(const Session&, const std::filesystem::path& out, const Windows&,
+                       const std::string& extra) const;
+};
+
+// A file as one text, tokenised once and cut into consecutive windows.
+Windows windows_of(const std::string& file, const std::string& join, const Tokenizer&, std::int64_t vocab,
+                   std::int64_t length);
+
+// train(), whose interrupt says how to go on.
+TrainResult run_training(const CausalLM&, Task&, WindowSampler&, const std::function<double()>& validate,
+                         const TrainOptions&, LogSink&);
+
+}  // namespace sinter
