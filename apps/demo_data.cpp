@@ -44,7 +44,7 @@ const Embedded kFiles[] = {
 }  // namespace
 
 std::filesystem::path unpack_demo_model(const std::string& name, const std::filesystem::path& out) {
-  const auto dir = out / name;
+  auto dir = out / name;
   std::filesystem::create_directories(dir);
   for (const Embedded& e : kFiles)
     if (e.model == name) write_text_atomic(dir / e.file, std::string_view(e.begin, std::size_t(e.end - e.begin)));

@@ -45,7 +45,7 @@ Var batch_loss(const CausalLM& model, const Context& ctx, const Batch& batch, co
 
 Tensor batch_nll(const CausalLM& model, const Context& ctx, const Batch& batch, const Tensor& prompt) {
   const Prompted p = run_batch(model, ctx, batch, Var(prompt));
-  const Tensor all = model.nll(ctx, p.hidden, p.targets);
+  Tensor all = model.nll(ctx, p.hidden, p.targets);
   if (!prompt) return all;
   Tensor text = Tensor::empty({std::int64_t(batch.ids.size())}, all.dtype());
   auto to = text.mutable_data<float>().begin();

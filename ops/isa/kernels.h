@@ -4,7 +4,7 @@
 
 namespace sinter {
 
-// Rows of b-bit codes on a per-row, per-group grid, as in PackedInt: w_rj = scale_rg·(code_rj − zero_rg), g = j / group.
+// Rows of b-bit codes on a grid, as in PackedInt: w_rj = scale_rg·(code_rj − zero_rg), g = j / group.
 struct PackedRows {
   const std::uint8_t* codes;  // row r begins at codes + r·row_bytes
   const std::uint8_t* end;  // of all rows: no byte from there on is read

@@ -79,8 +79,8 @@ inline void map(float* y, i64 n, F f, const X*... x) {
   for (i64 i = j; i < n; ++i) y[i] = out[i - j];
 }
 
-// e^x = 2^n·e^r, n = round(x / ln 2), |r| <= ln 2 / 2, e^r by its series to r^7 / 7! (truncation below 6e-9). The power of
-// two is applied in halves, so that results below 2^-126 round once and overflow gives inf.
+// e^x = 2^n·e^r, n = round(x / ln 2), |r| <= ln 2 / 2, e^r by its series to r^7 / 7! (truncation below 6e-9). The power
+// of two is applied in halves, so that results below 2^-126 round once and overflow gives inf.
 inline VF exp(VF x) {
   x = x > 89.f ? all(89.f) : x;  // e^89 is inf in f32, e^-104 is 0; NaN compares false and stays
   x = x < -104.f ? all(-104.f) : x;

@@ -53,7 +53,7 @@ double tolerance(DType d, std::int64_t k) { return (d == DType::f32 ? 4e-7 : 1e-
 
 TEST_CASE("a product equals its definition in both types, all orientations and shapes on both sides of every limit") {
   for (const DType d : {DType::f32, DType::f64})
-    for (const auto [m, n, k] : {Size{1, 1, 1},
+    for (const Size s : {Size{1, 1, 1},
                                  {1, 130, 70},
                                  {3, 17, 129},
                                  {8, 64, 16},
