@@ -54,19 +54,18 @@ double tolerance(DType d, std::int64_t k) { return (d == DType::f32 ? 4e-7 : 1e-
 TEST_CASE("a product equals its definition in both types, all orientations and shapes on both sides of every limit") {
   for (const DType d : {DType::f32, DType::f64})
     for (const Size s : {Size{1, 1, 1},
-                                 {1, 130, 70},
-                                 {3, 17, 129},
-                                 {8, 64, 16},
-                                 {16, 33, 50},
-                                 {17, 33, 50},
-                                 {65, 100, 30},
-                                 {200, 7, 90},
-                                 {130, 260, 33}})
+                         {1, 130, 70},
+                         {3, 17, 129},
+                         {8, 64, 16},
+                         {32, 33, 50},
+                         {33, 33, 50},
+                         {65, 100, 30},
+                         {200, 7, 90},
+                         {130, 260, 33}})
       for (const Trans ta : {Trans::no, Trans::yes})
         for (const Trans tb : {Trans::no, Trans::yes}) {
-          CAPTURE(m);
-          CAPTURE(n);
-          CAPTURE(k);
+          const auto [m, n, k] = s;
+          INFO(m, " x ", n, " x ", k);
           const Tensor a = stored(m, k, ta, 1, d), b = stored(k, n, tb, 2, d), c = Tensor::zeros({m, n}, d);
           CHECK(test::distance(matmul(a, ta, b, tb), plain(a, ta, b, tb, c, {})) < tolerance(d, k));
         }

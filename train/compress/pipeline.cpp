@@ -169,7 +169,7 @@ FrozenWeightPtr Run::compress_one(int block, const Linear& l, const StatsCollect
   LayerResult r = plan_.method->compress(p);
   report(block, l, r, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   if (r.packed && plan_.packed) return freeze_grouped_int(std::move(*r.packed));
-  return freeze_dense(r.packed ? std::move(r.dense) : cast(r.dense, p.store));
+  return freeze_dense(cast_if_exact(r.dense, p.store));
 }
 
 void Run::report(int block, const Linear& l, const LayerResult& r, double seconds) {
