@@ -65,7 +65,7 @@ TEST_CASE("a product equals its definition in both types, all orientations and s
       for (const Trans ta : {Trans::no, Trans::yes})
         for (const Trans tb : {Trans::no, Trans::yes}) {
           const auto [m, n, k] = s;
-          INFO(m, " x ", n, " x ", k);
+          INFO(s.m, " x ", s.n, " x ", s.k);
           const Tensor a = stored(m, k, ta, 1, d), b = stored(k, n, tb, 2, d), c = Tensor::zeros({m, n}, d);
           CHECK(test::distance(matmul(a, ta, b, tb), plain(a, ta, b, tb, c, {})) < tolerance(d, k));
         }
