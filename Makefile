@@ -13,7 +13,7 @@ CONFIGURE = cmake -S . -G Ninja -DCMAKE_BUILD_TYPE=Release
 COMPILE = cmake --build
 CTEST = ctest --output-on-failure --test-dir
 
-.PHONY: all deps demo test cuda bench check format asan tsan fuzz release gpu-check gpu-bench clean
+.PHONY: all deps demo test cuda bench check format asan tsan fuzz release gpu-check clean
 
 all: deps
 	$(CONFIGURE) -B $(BUILD)

@@ -42,7 +42,7 @@ void CompressFlags::declare(Flags& f) {
   f.option("--save", "packed|dense", &save,
            "packed: quantised weights as codes (default); dense: plain tensors for any program")
       .one_of({"packed", "dense"});
-  f.flag("--resume", resume, "Go on from the state of an interrupted run; without one, start afresh");
+  f.flag("--resume", resume, "Accepted for scripts; no state is kept between runs yet, so a run starts afresh");
   f.flag("--dry-run", dry_run, "Print what would be done, with the memory and time expected");
 }
 

@@ -55,6 +55,8 @@ class PerplexityCommand final : public Command {
     if (!token_nll_.empty()) check_output_file(token_nll_);
     const auto ids = tokenizer->encode(read_text_as_one(text_, {lines_, unescape("--join", join_)}));
     check_ids(ids, model->config().vocab, ErrorCode::input, model_ + ": tokenizer");
+    require(o.seq_len < 2 || std::int64_t(ids.size()) >= o.seq_len, ErrorCode::input, text_, "holds ", ids.size(),
+            " tokens, fewer than one chunk of ", o.seq_len);
     const Perplexity p = perplexity(*model, ids, o, s.log);
     if (!token_nll_.empty()) write_token_nll(token_nll_, p);
     return report(s, p, k);

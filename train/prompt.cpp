@@ -1,6 +1,7 @@
 #include "train/prompt.h"
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/basic_kernels.h"
 #include "core/file.h"
@@ -104,11 +105,13 @@ void save_prompt(const fs::path& path, const Tensor& prompt, const CausalLM& mod
 
 Tensor load_prompt(const fs::path& path, const CausalLM& model, const Tokenizer& tokenizer) {
   const bool directory = fs::is_directory(path);
+  std::optional<std::int64_t> rows;
   if (directory) {
     const auto config = path / "adapter_config.json";
     const Json json = read_json(config);
     const JsonFields f(config.string(), json);
     if (f.text("peft_type") != "PROMPT_TUNING") f.refuse("peft_type", "PROMPT_TUNING");
+    if (json.contains("num_virtual_tokens")) rows = f.integer("num_virtual_tokens", 1, std::int64_t(1) << 20);
   }
   const fs::path file = directory ? path / "adapter_model.safetensors" : path;
   const TensorFile from(file);
@@ -117,6 +120,8 @@ Tensor load_prompt(const fs::path& path, const CausalLM& model, const Tokenizer&
   require(stored.shape().rank() == 2 && stored.shape()[0] > 0 && stored.shape()[1] == w && is_float(stored.dtype()),
           ErrorCode::input, file.string(), "tensor prompt_embeddings has shape ", stored.shape(), " and type ",
           info(stored.dtype()).name, ", the model needs float rows of width ", w);
+  require(!rows || *rows == stored.shape()[0], ErrorCode::input, file.string(), "tensor prompt_embeddings has ",
+          stored.shape()[0], " rows, adapter_config.json says num_virtual_tokens ", rows.value_or(0));
   const auto& meta = from.metadata();
   if (const auto it = meta.find("sinter.tokenizer"); it != meta.end())
     require(it->second == tokenizer_fingerprint(tokenizer), ErrorCode::input, file.string(),

@@ -6,34 +6,12 @@
 #include "core/block_cache.h"
 #include "core/tape.h"
 #include "test/check.h"
+#include "test/fail_at.h"
 
 using namespace sinter;
 using namespace sinter::test;
 
 namespace {
-
-// Fails the k-th request, counts the rest, and hands on to the host's allocator.
-class FailAt final : public Allocator {
- public:
-  explicit FailAt(std::size_t k) : k_(k) {}
-  std::byte* allocate(std::size_t bytes) override {
-    require(calls_++ != k_, ErrorCode::out_of_memory, "test", "request ", k_, " fails");
-    std::byte* p = host_.allocate(bytes);
-    live_ += bytes;
-    return p;
-  }
-  void deallocate(std::byte* p, std::size_t bytes) noexcept override {
-    live_ -= bytes;
-    host_.deallocate(p, bytes);
-  }
-  MemoryStats stats() const override { return {.live = live_, .calls = calls_}; }
-  void reset_peak() override {}
-  std::size_t calls() const { return calls_; }
-
- private:
-  Allocator& host_ = allocator_of({});
-  std::size_t k_, calls_ = 0, live_ = 0;
-};
 
 struct DoubleOp {
   static constexpr std::string_view name = "test_double";

@@ -2,7 +2,6 @@
 // tensors that are missing or different from what config.json promises.
 #include <doctest/doctest.h>
 
-#include <atomic>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -12,6 +11,7 @@
 #include "models/checkpoint.h"
 #include "ops/concat.h"
 #include "test/check.h"
+#include "test/fail_at.h"
 #include "test/shared_data.h"
 #include "test/temp_dir.h"
 
@@ -21,29 +21,6 @@ using namespace sinter::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-// Fails the k-th request, counts the rest, and hands on to the host's allocator. Kernels allocate on many threads.
-class FailAt final : public Allocator {
- public:
-  explicit FailAt(std::size_t k) : k_(k) {}
-  std::byte* allocate(std::size_t bytes) override {
-    require(calls_++ != k_, ErrorCode::out_of_memory, "memory", "request ", k_, " fails");
-    std::byte* p = host_.allocate(bytes);
-    live_ += bytes;
-    return p;
-  }
-  void deallocate(std::byte* p, std::size_t bytes) noexcept override {
-    live_ -= bytes;
-    host_.deallocate(p, bytes);
-  }
-  MemoryStats stats() const override { return {.live = live_, .calls = calls_}; }
-  void reset_peak() override {}
-
- private:
-  Allocator& host_ = allocator_of({});
-  std::size_t k_;
-  std::atomic<std::size_t> calls_ = 0, live_ = 0;
-};
 
 const std::vector<std::int32_t> kIds{3, 1, 4, 1, 5, 9, 2, 6};
 

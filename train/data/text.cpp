@@ -25,8 +25,9 @@ std::string read_gzip(const fs::path& path) {
   int n = 0;
   while ((n = gzread(in, chunk.data(), unsigned(chunk.size()))) > 0 && text.size() < kMaxText)
     text.append(chunk, 0, std::size_t(n));
-  gzclose(in);
+  const int end = gzclose(in);  // Z_BUF_ERROR: the file ends within the stream
   require(n == 0, ErrorCode::input, path.string(), n < 0 ? "is not a sound gzip file" : "unpacks to more than 4 GiB");
+  require(end == Z_OK, ErrorCode::input, path.string(), "ends in the middle of its gzip stream");
   return text;
 }
 
