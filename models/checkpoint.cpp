@@ -9,6 +9,7 @@
 #include "models/llama.h"
 #include "models/opt.h"
 #include "models/packed.h"
+#include "models/tensor_store.h"
 #include "models/weights/formats.h"
 
 namespace sinter {
@@ -16,23 +17,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPackedKey = "sinter.weights";  // in the metadata of a .safetensors file; docs/formats.md
-
 struct Shard {
   fs::path path;
-  TensorFile file;
-  Json packed;  // {"<linear>": {"tag", "version", "fields"}}, or null
+  std::unique_ptr<TensorStore> store;
 };
-
-Shard open_shard(const fs::path& path) {
-  Shard s{path, TensorFile(path), nullptr};
-  const auto it = s.file.metadata().find(kPackedKey);
-  if (it != s.file.metadata().end()) {
-    s.packed = parse_json(it->second, path.string() + ": metadata " + kPackedKey);
-    require(s.packed.is_object(), ErrorCode::input, path.string(), "metadata ", kPackedKey, " is not an object");
-  }
-  return s;
-}
 
 }  // namespace
 
@@ -47,8 +35,8 @@ Checkpoint::Checkpoint(const fs::path& dir) : state_(std::make_unique<State>()) 
   s.dir = dir.string();
   const auto single = dir / "model.safetensors", index = dir / "model.safetensors.index.json";
   if (fs::exists(single)) {
-    s.shards.push_back(open_shard(single));
-    for (auto& name : s.shards[0].file.names()) s.where.emplace(name, 0);
+    s.shards.push_back({single, open_safetensors(single)});
+    for (auto& name : s.shards[0].store->names()) s.where.emplace(name, 0);
     return;
   }
   require(fs::exists(index), ErrorCode::input, s.dir,
@@ -56,8 +44,8 @@ Checkpoint::Checkpoint(const fs::path& dir) : state_(std::make_unique<State>()) 
   std::map<std::string, std::size_t> opened;
   for (const auto& [name, file] : parse_shard_index(read_text(index), index.string())) {
     const auto [it, fresh] = opened.try_emplace(file, s.shards.size());
-    if (fresh) s.shards.push_back(open_shard(dir / file));
-    require(s.shards[it->second].file.has(name), ErrorCode::input, (dir / file).string(), "tensor ", name,
+    if (fresh) s.shards.push_back({dir / file, open_safetensors(dir / file)});
+    require(s.shards[it->second].store->has(name), ErrorCode::input, (dir / file).string(), "tensor ", name,
             " is missing, although model.safetensors.index.json promises it");
     s.where.emplace(name, it->second);
   }
@@ -70,7 +58,7 @@ bool Checkpoint::has(const std::string& name) const { return state_->where.conta
 Tensor Checkpoint::tensor(const std::string& name) const {
   const auto it = state_->where.find(name);
   require(it != state_->where.end(), ErrorCode::input, state_->dir, "tensor ", name, " is missing");
-  return state_->shards[it->second].file.tensor(name);
+  return state_->shards[it->second].store->tensor(name);
 }
 
 std::string Checkpoint::file_of(const std::string& name) const {
@@ -91,20 +79,8 @@ std::uint64_t Checkpoint::bytes_on_disk() const {
 }
 
 std::optional<Packed> Checkpoint::packed(const std::string& linear) const {
-  for (const Shard& s : state_->shards) {
-    if (s.packed.is_null()) continue;
-    const auto it = s.packed.find(linear);
-    if (it == s.packed.end()) continue;
-    const JsonFields f(s.path.string() + ": metadata " + kPackedKey + ": " + linear, *it);
-    Packed p{f.text("tag"), int(f.integer("version", 1, 1 << 16)), {}, {}};
-    const JsonFields fields = f.object("fields");
-    for (const auto& [key, value] : f.at("fields").items()) p.fields[key] = fields.integer(key, JsonFields::kMin);
-    const std::string prefix = linear + ".";
-    for (const auto& name : s.file.names())
-      if (name.starts_with(prefix) && name != prefix + "bias")
-        p.parts[name.substr(prefix.size())] = s.file.tensor(name);
-    return p;
-  }
+  for (const Shard& s : state_->shards)
+    if (auto p = s.store->packed(linear)) return p;
   return std::nullopt;
 }
 

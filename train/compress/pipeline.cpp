@@ -6,8 +6,7 @@
 #include <regex>
 #include <set>
 
-#include "core/basic_kernels.h"
-#include "models/weights/formats.h"
+#include "train/compress/freeze.h"
 #include "train/compress/hidden_bank.h"
 
 namespace sinter {
@@ -168,8 +167,7 @@ FrozenWeightPtr Run::compress_one(int block, const Linear& l, const StatsCollect
   const auto start = std::chrono::steady_clock::now();
   LayerResult r = plan_.method->compress(p);
   report(block, l, r, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  if (r.packed && plan_.packed) return freeze_grouped_int(std::move(*r.packed));
-  return freeze_dense(cast_if_exact(r.dense, p.store));
+  return freeze(std::move(r), p.store, plan_.packed);
 }
 
 void Run::report(int block, const Linear& l, const LayerResult& r, double seconds) {
