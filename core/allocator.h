@@ -26,13 +26,16 @@ class Allocator {
 Allocator& allocator_of(Device);
 void set_allocator(DeviceKind, Allocator*);  // null: back to the default (none for cuda)
 
-// Swaps an allocator in for the CPU, for a test that counts or fails allocations.
+// Swaps an allocator in for the CPU, for a test that counts or fails allocations; then the one before is back.
 class ScopedAllocator {
  public:
-  explicit ScopedAllocator(Allocator& a) { set_allocator(DeviceKind::cpu, &a); }
-  ~ScopedAllocator() { set_allocator(DeviceKind::cpu, nullptr); }
+  explicit ScopedAllocator(Allocator& a) : before_(&allocator_of({})) { set_allocator(DeviceKind::cpu, &a); }
+  ~ScopedAllocator() { set_allocator(DeviceKind::cpu, before_); }
   ScopedAllocator(const ScopedAllocator&) = delete;
   ScopedAllocator& operator=(const ScopedAllocator&) = delete;
+
+ private:
+  Allocator* before_;
 };
 
 }  // namespace sinter

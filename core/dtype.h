@@ -8,14 +8,14 @@
 
 namespace sinter {
 
-enum class DType : std::uint8_t { f64, f32, f16, bf16, i64, i32, u8 };
+enum class DType : std::uint8_t { f64, f32, f16, bf16, i64, i32, u8, i8 };
 
 struct DTypeInfo {
   std::string_view name;
   std::size_t size;  // bytes
 };
 inline constexpr DTypeInfo kDTypes[] = {{"f64", 8}, {"f32", 4}, {"f16", 2}, {"bf16", 2},
-                                        {"i64", 8}, {"i32", 4}, {"u8", 1}};
+                                        {"i64", 8}, {"i32", 4}, {"u8", 1},  {"i8", 1}};
 constexpr const DTypeInfo& info(DType d) { return kDTypes[static_cast<int>(d)]; }
 constexpr bool is_float(DType d) { return d <= DType::bf16; }
 
@@ -38,6 +38,8 @@ template <>
 inline constexpr DType dtype_of<std::int32_t> = DType::i32;
 template <>
 inline constexpr DType dtype_of<std::uint8_t> = DType::u8;
+template <>
+inline constexpr DType dtype_of<std::int8_t> = DType::i8;
 
 // The types arithmetic happens in: visit_float(x.dtype(), "softmax", [&]<class T>() { softmax_cpu<T>(x, y); });
 template <class F>

@@ -1,12 +1,14 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "core/error.h"
 
@@ -128,7 +130,7 @@ void write_text_atomic(const fs::path& path, std::string_view text) {
   out.commit();
 }
 
-AtomicDirectory::AtomicDirectory(const fs::path& directory) {
+AtomicDirectory::AtomicDirectory(const fs::path& directory, Stale stale) {
   std::error_code error;
   require(!directory.empty(), ErrorCode::usage, "output directory", "has an empty name");
   // Canonical, so that "out/" does not put the partial directory inside itself.
@@ -142,15 +144,34 @@ AtomicDirectory::AtomicDirectory(const fs::path& directory) {
     require(!error && empty, ErrorCode::usage, directory.native(), "exists and is not empty");
   }
   partial_ = final_.native() + ".partial";
-  fs::remove_all(partial_, error);
-  require(!error, ErrorCode::io, partial_.native(), "cannot be replaced: ", error.message());
   fs::create_directories(partial_, error);
   require(!error, ErrorCode::io, partial_.native(), "cannot be created: ", error.message());
+  lock_ = ::open(partial_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool busy = lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  if (busy) ::close(lock_);
+  require(!busy, ErrorCode::usage, partial_.native(), "is being written by another process");
+  if (stale == Stale::adopt) return;
+  try {
+    clear();
+  } catch (...) {
+    ::close(lock_);
+    throw;
+  }
 }
 
 AtomicDirectory::~AtomicDirectory() {
   std::error_code ignored;
-  if (!committed_) fs::remove_all(partial_, ignored);
+  if (!committed_ && !kept_) fs::remove_all(partial_, ignored);
+  ::close(lock_);
+}
+
+void AtomicDirectory::clear() {
+  std::error_code error;
+  std::vector<fs::path> entries;
+  for (fs::directory_iterator it(partial_, error), end; !error && it != end; it.increment(error))
+    entries.push_back(it->path());
+  for (std::size_t i = 0; i < entries.size() && !error; ++i) fs::remove_all(entries[i], error);
+  require(!error, ErrorCode::io, partial_.native(), "cannot be replaced: ", error.message());
 }
 
 void AtomicDirectory::commit() {

@@ -49,21 +49,26 @@ class AtomicWriter {
 
 void write_text_atomic(const std::filesystem::path& path, std::string_view text);
 
-// A directory that appears under its name only when it is complete: files go into DIR.partial (a stale one is
-// replaced), commit() renames it; not committed, DIR.partial is removed. Error{usage} when DIR exists and is not empty.
+// A directory that appears under its name only when it is complete: files go into DIR.partial, commit() renames it.
+// Without commit() or keep(), DIR.partial is removed. Error{usage} when DIR exists and is not empty, or when another
+// process writes it at this moment.
 class AtomicDirectory {
  public:
-  explicit AtomicDirectory(const std::filesystem::path& directory);
+  enum class Stale { replace, adopt };  // what becomes of the files of a DIR.partial that is there already
+  explicit AtomicDirectory(const std::filesystem::path& directory, Stale = Stale::replace);
   ~AtomicDirectory();
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;
   const std::filesystem::path& path() const { return partial_; }  // where to write
   const std::filesystem::path& final_path() const { return final_; }
+  void keep() { kept_ = true; }  // for a later run that adopts it
+  void clear();  // removes what DIR.partial holds
   void commit();
 
  private:
   std::filesystem::path final_, partial_;
-  bool committed_ = false;
+  int lock_ = -1;  // held on DIR.partial; a process that dies lets go of it
+  bool kept_ = false, committed_ = false;
 };
 
 }  // namespace sinter

@@ -12,6 +12,7 @@ struct Progress {
   std::int64_t done = 0, total = 0;
   double value = 0;
   std::string_view unit{};
+  double share = -1;  // of all work, where steps are unequal; -1: done / total
 };
 
 // The library reports; only apps/ prints.

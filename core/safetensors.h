@@ -546,9 +546,12 @@ Writer::File::~File() {
   if (!temporary.empty()) ::unlink(temporary.c_str());
 }
 
+// A piece of zeros stays a hole of the new file.
 void Writer::put(const void* data, std::size_t bytes, std::uint64_t offset) {
   for (const char* p = static_cast<const char*>(data); bytes > 0;) {
-    const ssize_t n = ::pwrite(file_.descriptor, p, bytes, static_cast<off_t>(offset));
+    const std::size_t piece = std::min<std::size_t>(bytes, 1 << 20);
+    const bool hole = !file_.temporary.empty() && *p == 0 && std::memcmp(p, p + 1, piece - 1) == 0;
+    const ssize_t n = hole ? ssize_t(piece) : ::pwrite(file_.descriptor, p, piece, static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) detail::stopped(path_, "cannot be written: ");
     p += n, offset += static_cast<std::uint64_t>(n), bytes -= static_cast<std::size_t>(n);
@@ -571,6 +574,8 @@ void Writer::commit() {
       detail::refuse(Cause::misuse, path_, tensors_[i].name,
                      std::to_string(written_[i]) + " of its " + std::to_string(bytes) + " bytes were given");
   if (file_.temporary.empty()) return;
+  const std::uint64_t size = header_ + (tensors_.empty() ? 0 : tensors_.back().end);
+  if (::ftruncate(file_.descriptor, static_cast<off_t>(size)) != 0) detail::stopped(path_, "cannot be written: ");
   if (::fsync(file_.descriptor) != 0) detail::stopped(path_, "cannot be written: ");
   if (::rename(file_.temporary.c_str(), path_.c_str()) != 0) detail::stopped(path_, "cannot be created: ");
   file_.temporary.clear();

@@ -1,5 +1,8 @@
 #include "core/tensor.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -33,9 +36,11 @@ Tensor Tensor::full(Shape shape, double value, DType dtype) {
   return t;
 }
 
-Tensor Tensor::borrow(Shape shape, DType dtype, const std::byte* data, std::shared_ptr<const void> keeper) {
+Tensor Tensor::borrow(Shape shape, DType dtype, const std::byte* data, std::shared_ptr<const void> keeper,
+                      Backing backing) {
   Tensor t;
-  t.storage_ = std::make_shared<Storage>(data, std::size_t(shape.numel()) * info(dtype).size, std::move(keeper));
+  const std::size_t bytes = std::size_t(shape.numel()) * info(dtype).size;
+  t.storage_ = std::make_shared<Storage>(data, bytes, std::move(keeper), backing);
   t.shape_ = shape;
   t.dtype_ = dtype;
   return t;
@@ -61,6 +66,15 @@ Tensor Tensor::clone() const {
   Tensor t = empty(shape_, dtype_, device());
   copy_bytes(device(), t.storage_->data(), raw(), bytes());
   return t;
+}
+
+// The pages at the ends may hold a neighbour's bytes as well: those are read again too.
+void Tensor::release_pages() const {
+  if (!storage_ || storage_->backing() != Backing::file) return;
+  const auto page = std::uintptr_t(::sysconf(_SC_PAGESIZE)),
+             begin = reinterpret_cast<std::uintptr_t>(raw()) / page * page;
+  const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(raw()) + bytes();
+  (void)::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 Tensor Tensor::to(Device d) const {

@@ -21,8 +21,9 @@ class Tensor {
   static Tensor full(Shape, double value, DType);
   template <class T>
   static Tensor of(Shape shape, std::span<const T> values);
-  // A read-only window on somebody else's bytes (a mapped file), kept alive by `keeper`.
-  static Tensor borrow(Shape, DType, const std::byte* data, std::shared_ptr<const void> keeper);
+  // A read-only window on somebody else's bytes, kept alive by `keeper`.
+  static Tensor borrow(Shape, DType, const std::byte* data, std::shared_ptr<const void> keeper,
+                       Backing = Backing::memory);
 
   explicit operator bool() const { return storage_ != nullptr; }
   const Shape& shape() const { return shape_; }
@@ -36,6 +37,8 @@ class Tensor {
   Tensor rows(std::int64_t begin, std::int64_t end) const;  // leading-dim slice, shares storage
   Tensor to(Device) const;  // itself when already there
   Tensor clone() const;  // storage of its own
+  // Gives the pages of a mapped file back to the system; they are read again when they are used. Other storage stays.
+  void release_pages() const;
 
   bool sole_owner() const { return storage_.use_count() == 1 && !storage_->borrowed(); }
   template <class T>

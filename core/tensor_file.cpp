@@ -30,7 +30,7 @@ struct Pair {
 };
 constexpr Pair kPairs[] = {{st::Dtype::F64, DType::f64},   {st::Dtype::F32, DType::f32}, {st::Dtype::F16, DType::f16},
                            {st::Dtype::BF16, DType::bf16}, {st::Dtype::I64, DType::i64}, {st::Dtype::I32, DType::i32},
-                           {st::Dtype::U8, DType::u8}};
+                           {st::Dtype::U8, DType::u8},     {st::Dtype::I8, DType::i8}};
 
 DType dtype_here(const st::TensorInfo& t, const std::string& file) {
   for (const Pair& p : kPairs)
@@ -73,7 +73,8 @@ Tensor TensorFile::tensor(const std::string& name) const {
   Shape shape;
   for (auto n : t->shape) shape.push(std::int64_t(n));
   const std::byte* data = r.data(*t);
-  if (reinterpret_cast<std::uintptr_t>(data) % info(d).size == 0) return Tensor::borrow(shape, d, data, r.owner());
+  if (reinterpret_cast<std::uintptr_t>(data) % info(d).size == 0)
+    return Tensor::borrow(shape, d, data, r.owner(), Backing::file);
   Tensor copy = Tensor::empty(shape, d);
   std::memcpy(const_cast<std::byte*>(copy.raw()), data, t->bytes());
   return copy;
@@ -94,7 +95,10 @@ void write_tensors(const std::filesystem::path& path, const NamedTensors& tensor
   }
   translated([&] {
     st::Writer w(path.string(), std::move(infos), metadata);
-    for (const auto& [name, t] : tensors) w.append(name, t.raw(), t.bytes());
+    for (const auto& [name, t] : tensors) {
+      w.append(name, t.raw(), t.bytes());
+      t.release_pages();
+    }
     w.commit();
     return 0;
   });

@@ -126,6 +126,20 @@ TEST_CASE("Another allocator serves while it is in scope, and gets its blocks ba
   CHECK(counting.stats().live == 0);
 }
 
+TEST_CASE("Allocators nest: the one before is back in charge") {
+  FailAt outer(SIZE_MAX);
+  const ScopedAllocator scope(outer);
+  {
+    FailAt inner(SIZE_MAX);
+    const ScopedAllocator inside(inner);
+    CHECK(Tensor::zeros({1}, DType::f32).numel() == 1);
+    CHECK(inner.calls() == 1);
+    CHECK(outer.calls() == 1);  // FailAt hands on to the one before
+  }
+  CHECK(Tensor::zeros({1}, DType::f32).numel() == 1);
+  CHECK(outer.calls() == 2);
+}
+
 TEST_CASE("Whichever allocation of a training step fails, the error arrives and nothing leaks") {
   const Param p("p", randn({16}, 1)), q("q", randn({16}, 2));
   const Tensor p_before = p.value().clone(), expected = *step(p, q).find(q);

@@ -1,18 +1,18 @@
 #include "core/file.h"
 
-#include <sys/resource.h>
 #include <sys/stat.h>
 
-#include <csignal>
 #include <fstream>
 
 #include "test/check.h"
+#include "test/file_size_limit.h"
 #include "test/temp_dir.h"
 
 namespace sinter {
 namespace {
 
 namespace fs = std::filesystem;
+using test::FileSizeLimit;
 using test::TempDir;
 
 void put(const fs::path& path, std::string_view text) { std::ofstream(path, std::ios::binary) << text; }
@@ -20,25 +20,6 @@ void put(const fs::path& path, std::string_view text) { std::ofstream(path, std:
 std::size_t entries(const fs::path& dir) {
   return static_cast<std::size_t>(std::distance(fs::directory_iterator(dir), fs::directory_iterator()));
 }
-
-// Lets files of this process grow to so many bytes only: a full disk without filling one.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    handler_ = std::signal(SIGXFSZ, SIG_IGN);
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-
- private:
-  rlimit before_{};
-  void (*handler_)(int);
-};
 
 TEST_CASE("a mapped file shows the file's bytes and outlives its name") {
   TempDir dir;
@@ -157,6 +138,28 @@ TEST_CASE("a directory in use is not overwritten") {
   put(dir / "late/precious", "1");
   CHECK_THROWS_TEXT(io, "late: cannot be created", out.commit());
   CHECK(read_text(dir / "late/precious") == "1");
+}
+
+TEST_CASE("a partial directory can be kept and adopted, and has one writer at a time") {
+  TempDir dir;
+  {
+    AtomicDirectory out(dir / "model");
+    put(out.path() / "state", "1");
+    out.keep();
+    CHECK_THROWS_TEXT(usage, "model.partial: is being written by another process", AtomicDirectory(dir / "model"));
+    CHECK(read_text(out.path() / "state") == "1");
+  }
+  {
+    AtomicDirectory out(dir / "model", AtomicDirectory::Stale::adopt);
+    CHECK(read_text(out.path() / "state") == "1");
+    fs::create_directories(out.path() / "deep/er");
+    out.clear();
+    CHECK(entries(out.path()) == 0);
+    out.keep();
+  }
+  put(dir / "model.partial/state", "2");
+  AtomicDirectory out(dir / "model");
+  CHECK(entries(out.path()) == 0);
 }
 
 }  // namespace

@@ -1,4 +1,9 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
 #include <filesystem>
+#include <fstream>
 
 #include "core/file.h"
 #include "core/safetensors.h"
@@ -79,6 +84,47 @@ TEST_CASE("a file that is not finished leaves nothing, and its bytes are counted
   CHECK(fs::is_empty(dir.path()));
   CHECK_THROWS_AS(st::Writer(dir / "none/s", sample_infos()), st::Failure);
   CHECK_THROWS_AS(st::Writer("/dev/full", sample_infos()), st::Failure);
+}
+
+TEST_CASE("pages of a mapped file can be given back, those of memory stay") {
+  TempDir dir;
+  const Tensor w = test::randn({300, 1000}, 3, DType::f32);
+  write_tensors(dir / "w.safetensors", {{"w", w}});
+  const TensorFile file(dir / "w.safetensors");
+  const Tensor mapped = file.tensor("w");
+  const auto resident = [](const Tensor& t) {
+    const auto page = std::uintptr_t(::sysconf(_SC_PAGESIZE)), at = reinterpret_cast<std::uintptr_t>(t.raw());
+    std::ifstream maps("/proc/self/smaps");
+    std::string line;
+    for (bool here = false; std::getline(maps, line);) {
+      std::uintptr_t begin = 0, end = 0;
+      if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) here = begin <= at / page * page && at < end;
+      else if (here && line.starts_with("Rss:")) return std::stol(line.substr(4));
+    }
+    return -1l;
+  };
+  CHECK(test::same_bits(mapped, w));
+  CHECK(resident(mapped) >= 1100);
+  mapped.rows(100, 200).release_pages();
+  CHECK(resident(mapped) <= 800);
+  mapped.release_pages();
+  CHECK(resident(mapped) <= 16);
+  w.release_pages();
+  const Tensor borrowed = Tensor::borrow({1000}, DType::f32, w.raw(), std::make_shared<Tensor>(w));
+  borrowed.release_pages();
+  CHECK(test::same_bits(mapped, w));
+}
+
+TEST_CASE("megabytes of zeros stay holes") {
+  TempDir dir;
+  Tensor t = Tensor::zeros({4 << 20}, DType::u8);
+  t.mutable_data<std::uint8_t>()[(3 << 20) + 7] = 5;
+  write_tensors(dir / "zeros.safetensors", {{"t", t}});
+  CHECK(test::same_bits(TensorFile(dir / "zeros.safetensors").tensor("t"), t));
+  struct stat facts {};
+  REQUIRE(::stat((dir / "zeros.safetensors").c_str(), &facts) == 0);
+  CHECK(facts.st_size > 4 << 20);
+  CHECK(facts.st_blocks * 512 < 3 << 20);
 }
 
 TEST_CASE("tensors survive a file and keep it mapped") {
