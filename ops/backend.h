@@ -3,8 +3,8 @@
 
 namespace sinter {
 
-// Call before the first use of a device: for CUDA installs its kernels and allocator once, or throws Error(usage) when
-// this build or this machine has none.
+// Call before the first use of a device: for CUDA installs its kernels and allocator once. Error(usage) when this build
+// has no CUDA, Error(device) when this machine has no device that it can use.
 void require_backend(DeviceKind);
 
 }  // namespace sinter

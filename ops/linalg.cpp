@@ -1,150 +1,197 @@
 #include "ops/linalg.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
 #include "core/parallel.h"
-#include "ops/gemm.h"
+#include "ops/cached_product.h"
+#include "ops/outer_sum.h"
+#include "ops/transpose.h"
 
 namespace sinter {
 namespace {
 
-constexpr std::int64_t kBlock = 128;  // columns that are factored or inverted at once
-constexpr std::int64_t kStrip = 256;  // rows of one product
-constexpr std::int64_t kGramTile = 256;
+constexpr std::int64_t kPanel = 256;  // columns that are factored before the rest is updated
+constexpr std::int64_t kLeaf = 32;  // columns that are factored or inverted at once
+constexpr std::int64_t kStrip = kPanelCols;  // rows of a panel that a thread solves
+constexpr std::int64_t kGramRows = 256;  // of x between two additions to a Gram matrix: longer sums lose more to rounding
+constexpr std::int64_t kInverseRows = 256;  // of an inverse that a thread works on
 
-// A diagonal tile in f64, rows kBlock apart.
-using DiagonalTile = std::vector<double>;
+// A diagonal tile in f64, rows kLeaf apart; the lower triangle counts.
+using Leaf = std::array<double, std::size_t(kLeaf* kLeaf)>;
 
-// In place: a (upper triangle) -> Lᵀ (upper triangle), row by row; false when a is not positive definite.
-bool factor_tile(DiagonalTile& a, std::int64_t size) {
-  constexpr std::int64_t kLanes = 8;  // whole lanes: what they touch left of the diagonal is never read
-  for (std::int64_t j = 0; j < size; ++j) {
-    double* const row = &a[std::size_t(j * kBlock)];
+// In place: t = Aᵀ -> Rᵀ with A = R Rᵀ, R upper, from the last row to the first; false when A is not positive definite.
+bool factor_leaf(Leaf& t, std::int64_t size) {
+  constexpr std::int64_t kLanes = 8;  // whole lanes: what they touch right of the diagonal is never read
+  for (std::int64_t j = size - 1; j >= 0; --j) {
+    double* const row = &t[std::size_t(j * kLeaf)];
     if (!(row[j] > 0) || !std::isfinite(row[j])) return false;
     const double d = std::sqrt(row[j]);
-    for (std::int64_t k = j; k < size; ++k) row[k] /= d;
-    for (std::int64_t i = j + 1; i < size; ++i) {
-      double* const below = &a[std::size_t(i * kBlock)];
+    for (std::int64_t k = 0; k <= j; ++k) row[k] /= d;
+    for (std::int64_t i = 0; i < j; ++i) {
+      double* const above = &t[std::size_t(i * kLeaf)];
       const double f = row[i];
-      for (std::int64_t k = i / kLanes * kLanes; k < kBlock; k += kLanes)
-        for (std::int64_t lane = 0; lane < kLanes; ++lane) below[k + lane] -= f * row[k + lane];
+      for (std::int64_t k = 0; k <= i; k += kLanes)
+        for (std::int64_t lane = 0; lane < kLanes; ++lane) above[k + lane] -= f * row[k + lane];
     }
   }
   return true;
 }
 
-// X = L⁻¹ by rows: X_i = (e_i − Σ_{k<i} L_ik X_k) / L_ii. l is lower, rows kBlock apart.
-DiagonalTile inverse_tile(const DiagonalTile& l, std::int64_t size) {
-  DiagonalTile x(l.size(), 0.);
+// Y = L⁻¹ by rows: Y_i = (e_i − Σ_{k<i} L_ik Y_k) / L_ii.
+Leaf inverse_leaf(const Leaf& l, std::int64_t size) {
+  Leaf y{};
   for (std::int64_t i = 0; i < size; ++i) {
-    double* const row = &x[std::size_t(i * kBlock)];
+    double* const row = &y[std::size_t(i * kLeaf)];
     for (std::int64_t k = 0; k < i; ++k) {
-      const double f = l[std::size_t(i * kBlock + k)];
-      const double* const above = &x[std::size_t(k * kBlock)];
+      const double f = l[std::size_t(i * kLeaf + k)];
+      const double* const above = &y[std::size_t(k * kLeaf)];
       for (std::int64_t j = 0; j <= k; ++j) row[j] -= f * above[j];
     }
-    const double d = l[std::size_t(i * kBlock + i)];
+    const double d = l[std::size_t(i * kLeaf + i)];
     row[i] = 1;
     for (std::int64_t j = 0; j <= i; ++j) row[j] /= d;
   }
-  return x;
+  return y;
 }
 
+// The transpose of an upper tile, times sign.
 template <class T>
-struct Square {  // row-major [n, n]
-  T* data;
-  std::int64_t n;
-  T& operator()(std::int64_t i, std::int64_t j) const { return data[i * n + j]; }
+Leaf read_leaf(const T* a, std::int64_t lda, std::int64_t size, double sign) {
+  Leaf t{};
+  for (std::int64_t i = 0; i < size; ++i)
+    for (std::int64_t j = i; j < size; ++j) t[std::size_t(j * kLeaf + i)] = sign * double(a[i * lda + j]);
+  return t;
+}
+
+// Columns k0 .. k0 + size of the matrix N = −A, because a product can be added but not subtracted. From the last leaf
+// of columns s to the first, with t the columns right of it, for all rows i above:
+//   N_is += Σ_t R_it R_stᵀ,  R_ss from −N_ss = R_ss R_ssᵀ,  R_is = N_is (−R_ss⁻ᵀ)
+// `solver` [size, size], kPanel apart, holds the right-hand factors: R_stᵀ at (t, s), −R_ss⁻ᵀ at (s, s).
+template <class T>
+class Panel {
+ public:
+  Panel(T* a, std::int64_t n, std::int64_t k0)
+      : a_(a),
+        n_(n),
+        k0_(k0),
+        size_(std::min(kPanel, n - k0)),
+        solver_(Tensor::zeros({kPanel, kPanel}, dtype_of<T>)),
+        S_(solver_.mutable_data<T>().data()) {}
+  std::int64_t size() const { return size_; }
+
+  // The rows k0 .. k0 + size, on this thread.
+  bool factor_corner() {
+    Tensor buffer = Tensor::zeros({size_, kPanel}, dtype_of<T>);
+    T* const b = buffer.mutable_data<T>().data();
+    for (std::int64_t i = 0; i < size_; ++i) std::copy_n(at(k0_ + i) + i, size_ - i, b + i * kPanel + i);
+    for (std::int64_t s = (size_ - 1) / kLeaf * kLeaf; s >= 0; s -= kLeaf) {
+      const std::int64_t w = width(s);
+      add_later(b, s + w, s);
+      Leaf leaf = read_leaf(b + s * kPanel + s, kPanel, w, -1);
+      if (!factor_leaf(leaf, w)) return false;
+      const Leaf inverse = inverse_leaf(leaf, w);
+      for (std::int64_t p = 0; p < w; ++p)
+        for (std::int64_t c = 0; c <= p; ++c) {
+          b[(s + c) * kPanel + s + p] = T(leaf[std::size_t(p * kLeaf + c)]);
+          S_[(s + p) * kPanel + s + c] = T(-inverse[std::size_t(p * kLeaf + c)]);
+        }
+      solve(b, s, s);
+      copy_transposed(b + s, kPanel, s, w, S_ + s * kPanel, kPanel);
+    }
+    for (std::int64_t i = 0; i < size_; ++i) std::copy_n(b + i * kPanel + i, size_ - i, at(k0_ + i) + i);
+    return true;
+  }
+
+  // kStrip rows from r0 on, above the corner; their transpose [size, kStrip] goes to `panel`.
+  void solve_strip(std::int64_t r0, T* panel) const {
+    Tensor buffer = Tensor::empty({kStrip, kPanel}, dtype_of<T>);
+    T* const b = buffer.mutable_data<T>().data();
+    for (std::int64_t r = 0; r < kStrip; ++r) std::copy_n(at(r0 + r), size_, b + r * kPanel);
+    for (std::int64_t s = (size_ - 1) / kLeaf * kLeaf; s >= 0; s -= kLeaf) {
+      add_later(b, kStrip, s);
+      solve(b, kStrip, s);
+    }
+    for (std::int64_t r = 0; r < kStrip; ++r) std::copy_n(b + r * kPanel, size_, at(r0 + r));
+    copy_transposed(b, kPanel, kStrip, size_, panel, kStrip);
+  }
+
+ private:
+  T* at(std::int64_t row) const { return a_ + row * n_ + k0_; }
+  std::int64_t width(std::int64_t s) const { return std::min(kLeaf, size_ - s); }
+  void add_later(T* b, std::int64_t rows, std::int64_t s) const {
+    const std::int64_t end = s + width(s);
+    if (end < size_)
+      cached_product(rows, end - s, size_ - end, CachedFactor<T>{b + end, kPanel, 1}, S_ + end * kPanel + s, kPanel,
+                     b + s, kPanel, true);
+  }
+  void solve(T* b, std::int64_t rows, std::int64_t s) const {
+    const std::int64_t w = width(s);
+    std::array<T, std::size_t(kPanel * kLeaf)> right;
+    for (std::int64_t r = 0; r < rows; ++r) std::copy_n(b + r * kPanel + s, w, &right[std::size_t(r * kLeaf)]);
+    cached_product(rows, w, w, CachedFactor<T>{right.data(), kLeaf, 1}, S_ + s * kPanel + s, kPanel, b + s, kPanel,
+                   false);
+  }
+
+  T* a_;
+  std::int64_t n_, k0_, size_;
+  Tensor solver_;
+  T* S_;
 };
 
-// The lower triangle of the tile at c, times sign; transposed if asked.
+// Above the diagonal, minus what stands below it; on it, minus `diagonal`.
 template <class T>
-DiagonalTile read_tile(Square<T> a, std::int64_t c, std::int64_t size, double sign, Trans trans) {
-  DiagonalTile t(std::size_t(kBlock * kBlock), 0.);
-  for (std::int64_t i = 0; i < size; ++i)
-    for (std::int64_t j = 0; j <= i; ++j)
-      t[std::size_t(trans == Trans::no ? i * kBlock + j : j * kBlock + i)] = sign * double(a(c + i, c + j));
-  return t;
-}
-
-// −L⁻¹ as a [size, size] tensor, the factor that turns a column of blocks into its solution.
-template <class T>
-Tensor negated(const DiagonalTile& x, std::int64_t size) {
-  Tensor t = Tensor::empty({size, size}, dtype_of<T>);
-  const auto out = t.mutable_data<T>();
-  for (std::int64_t i = 0; i < size; ++i)
-    for (std::int64_t j = 0; j < size; ++j) out[std::size_t(i * size + j)] = T(-x[std::size_t(i * kBlock + j)]);
-  return t;
-}
-
-View block_of(Tensor& a, std::int64_t r0, std::int64_t r1, std::int64_t c0, std::int64_t c1) {
-  return View(a).row_range(r0, r1).col_range(c0, c1);
-}
-
-template <class T>
-Tensor copy_of(const ConstView& v) {
-  Tensor t = Tensor::empty({v.rows(), v.cols()}, dtype_of<T>);
-  const auto out = t.mutable_data<T>();
-  for (std::int64_t i = 0; i < v.rows(); ++i) std::ranges::copy(v.row<T>(i), out.begin() + i * v.cols());
-  return t;
-}
-
-// rows begin..n in strips, in parallel
-void over_strips(std::int64_t begin, std::int64_t n, const std::function<void(std::int64_t, std::int64_t)>& f) {
-  parallel_for(n - begin, kStrip, [&](std::int64_t b, std::int64_t e) { f(begin + b, begin + e); });
-}
-
-// Left-looking, on N = −a, because a product can be added but not subtracted. For each column of blocks k:
-//   N_ik += Σ_{j<k} L_ij L_kjᵀ,  L_kk = chol(−N_kk),  L_ik = N_ik (−L_kk⁻¹)ᵀ
-template <class T>
-bool cholesky_in_place(Tensor& a) {
-  const std::int64_t n = a.shape()[0];
-  const Square<T> A{a.mutable_data<T>().data(), n};
-  over_strips(0, n, [&](std::int64_t b, std::int64_t e) {
-    for (std::int64_t i = b; i < e; ++i) {
-      for (std::int64_t j = 0; j <= i; ++j) A(i, j) = -A(i, j);
-      std::fill(&A(i, 0) + i + 1, &A(i, 0) + n, T(0));
+void negate_upwards(T* a, std::int64_t n, std::span<const double> diagonal) {
+  constexpr std::int64_t kRows = 16;
+  parallel_for(n, kRows, [&](std::int64_t i0, std::int64_t i1) {
+    for (std::int64_t i = i0; i < i1; ++i) {
+      a[i * n + i] = -T(diagonal[std::size_t(i)]);
+      for (std::int64_t j = i + 1; j < i1; ++j) a[i * n + j] = -a[j * n + i];
     }
+    copy_transposed(a + i1 * n + i0, n, n - i1, i1 - i0, a + i0 * n + i1, n, std::negate<T>());
   });
-  for (std::int64_t c0 = 0; c0 < n; c0 += kBlock) {
-    const std::int64_t c1 = std::min(n, c0 + kBlock), size = c1 - c0;
-    if (c0 > 0)
-      over_strips(c0, n, [&](std::int64_t r0, std::int64_t r1) {
-        gemm(block_of(a, r0, r1, 0, c0), Trans::no, block_of(a, c0, c1, 0, c0), Trans::yes, block_of(a, r0, r1, c0, c1),
-             {.beta = 1});
-      });
-    DiagonalTile upper = read_tile(A, c0, size, -1, Trans::yes);
-    if (!factor_tile(upper, size)) return false;
-    for (std::int64_t i = 0; i < size; ++i)
-      for (std::int64_t j = 0; j < size; ++j) A(c0 + i, c0 + j) = j <= i ? T(upper[std::size_t(j * kBlock + i)]) : T(0);
-    const Tensor solve = negated<T>(inverse_tile(read_tile(A, c0, size, 1, Trans::no), size), size);
-    over_strips(c1, n, [&](std::int64_t r0, std::int64_t r1) {
-      const View here = block_of(a, r0, r1, c0, c1);
-      gemm(copy_of<T>(here), Trans::no, solve, Trans::yes, here);
+}
+
+// Panel by panel: corner, the rows above it, and N += R_panel R_panelᵀ for what is left.
+template <class T>
+bool factor_in_place(T* a, std::int64_t n, std::span<const double> diagonal) {
+  negate_upwards(a, n, diagonal);
+  Tensor transposed = Tensor::empty({n, kPanel}, dtype_of<T>);
+  T* const panels = transposed.mutable_data<T>().data();
+  for (std::int64_t k0 = (n - 1) / kPanel * kPanel; k0 >= 0; k0 -= kPanel) {
+    Panel<T> panel(a, n, k0);
+    if (!panel.factor_corner()) return false;
+    parallel_for(k0 / kStrip, 1, [&](std::int64_t strip, std::int64_t) {
+      panel.solve_strip(strip * kStrip, panels + strip * kStrip * panel.size());
     });
+    add_outer_sum(a, n, k0, panels, panel.size(), false);
   }
   return true;
 }
 
-// From the last column of blocks to the first, with X the inverse below and right of it:
-//   X_jj = L_jj⁻¹,  X_ij = X_i,j+1.. L_j+1..,j (−X_jj)
+// In place, from the first leaf of columns to the last, with X the inverse left of it:
+//   X_jj = R_jj⁻¹,  X_ij = X_i,i..j−1 R_i..j−1,j (−X_jj)
 template <class T>
-void invert_in_place(Tensor& a) {
-  const std::int64_t n = a.shape()[0];
-  const Square<T> A{a.mutable_data<T>().data(), n};
-  for (std::int64_t c0 = (n - 1) / kBlock * kBlock; c0 >= 0; c0 -= kBlock) {
-    const std::int64_t c1 = std::min(n, c0 + kBlock), size = c1 - c0;
-    const DiagonalTile x = inverse_tile(read_tile(A, c0, size, 1, Trans::no), size);
-    const Tensor solve = negated<T>(x, size);
-    const Tensor column = copy_of<T>(block_of(a, c1, n, c0, c1));
-    over_strips(c1, n, [&](std::int64_t r0, std::int64_t r1) {
-      const Tensor sum = matmul(block_of(a, r0, r1, c1, r1), Trans::no, column.rows(0, r1 - c1), Trans::no);
-      gemm(sum, Trans::no, solve, Trans::no, block_of(a, r0, r1, c0, c1));
+void invert_in_place(T* a, std::int64_t n) {
+  for (std::int64_t c0 = 0; c0 < n; c0 += kLeaf) {
+    const std::int64_t w = std::min(kLeaf, n - c0);
+    const Leaf y = inverse_leaf(read_leaf(a + c0 * n + c0, n, w, 1), w);
+    std::array<T, std::size_t(kLeaf * kLeaf)> minus_x{};
+    for (std::int64_t i = 0; i < w; ++i)
+      for (std::int64_t j = i; j < w; ++j) minus_x[std::size_t(i * kLeaf + j)] = T(-y[std::size_t(j * kLeaf + i)]);
+    std::vector<T> column(std::size_t(c0 * w));
+    for (std::int64_t i = 0; i < c0; ++i) std::copy_n(a + i * n + c0, w, &column[std::size_t(i * w)]);
+    parallel_for(c0, kInverseRows, [&](std::int64_t r0, std::int64_t r1) {
+      std::array<T, std::size_t(kInverseRows * kLeaf)> sum;
+      cached_product(r1 - r0, w, c0 - r0, CachedFactor<T>{a + r0 * n + r0, n, 1}, &column[std::size_t(r0 * w)], w,
+                     sum.data(), w, false);
+      cached_product(r1 - r0, w, w, CachedFactor<T>{sum.data(), w, 1}, minus_x.data(), kLeaf, a + r0 * n + c0, n,
+                     false);
     });
-    for (std::int64_t i = 0; i < size; ++i)
-      for (std::int64_t j = 0; j < size; ++j) A(c0 + i, c0 + j) = T(x[std::size_t(i * kBlock + j)]);
+    for (std::int64_t i = 0; i < w; ++i)
+      for (std::int64_t j = i; j < w; ++j) a[(c0 + i) * n + c0 + j] = -minus_x[std::size_t(i * kLeaf + j)];
   }
 }
 
@@ -155,61 +202,96 @@ void check_square(std::string_view where, const Tensor& a) {
 Tensor owned(Tensor a) { return a.sole_owner() ? std::move(a) : a.clone(); }
 
 // J a J: both orders of indices reversed, which is the whole array reversed.
-template <class T>
-void flip(Tensor& a) {
-  std::ranges::reverse(a.mutable_data<T>());
+Tensor flipped(Tensor a) {
+  visit_float(a.dtype(), "linalg", [&]<class T>() { std::ranges::reverse(a.mutable_data<T>()); });
+  return a;
+}
+
+std::vector<double> diagonal_of(const Tensor& a) {
+  const std::int64_t n = a.shape()[0];
+  std::vector<double> d;
+  visit_float(a.dtype(), "linalg", [&]<class T>() {
+    for (std::int64_t i = 0; i < n; ++i) d.push_back(double(a.data<T>()[std::size_t(i * n + i)]));
+  });
+  return d;
 }
 
 }  // namespace
 
+bool upper_cholesky(Tensor& a, std::span<const double> diagonal) {
+  check_square("upper_cholesky", a);
+  return visit_float(a.dtype(), "upper_cholesky",
+                     [&]<class T>() { return factor_in_place(a.mutable_data<T>().data(), a.shape()[0], diagonal); });
+}
+
+void clear_below_diagonal(Tensor& a) {
+  check_square("clear_below_diagonal", a);
+  const std::int64_t n = a.shape()[0];
+  visit_float(a.dtype(), "clear_below_diagonal", [&]<class T>() {
+    const auto data = a.mutable_data<T>();
+    parallel_for(n, kStrip, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) std::fill_n(data.begin() + i * n, i, T(0));
+    });
+  });
+}
+
+std::optional<Tensor> upper_cholesky(Tensor a) {
+  check_square("upper_cholesky", a);
+  a = owned(std::move(a));
+  if (!upper_cholesky(a, diagonal_of(a))) return std::nullopt;
+  clear_below_diagonal(a);
+  return a;
+}
+
+// L = J R J where J a J = R Rᵀ. What stands below a's diagonal comes to stand above it, so it is copied there first.
 std::optional<Tensor> cholesky(Tensor a) {
   check_square("cholesky", a);
   a = owned(std::move(a));
-  const bool definite = visit_float(a.dtype(), "cholesky", [&]<class T>() { return cholesky_in_place<T>(a); });
-  if (!definite) return std::nullopt;
-  return a;
+  const std::int64_t n = a.shape()[0];
+  visit_float(a.dtype(), "cholesky", [&]<class T>() {
+    const auto A = a.mutable_data<T>();
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t j = 0; j < i; ++j) A[std::size_t(j * n + i)] = A[std::size_t(i * n + j)];
+  });
+  auto r = upper_cholesky(flipped(std::move(a)));
+  if (!r) return std::nullopt;
+  return flipped(std::move(*r));
+}
+
+Tensor inverse_upper(Tensor r) {
+  check_square("inverse_upper", r);
+  r = owned(std::move(r));
+  visit_float(r.dtype(), "inverse_upper",
+              [&]<class T>() { invert_in_place(r.mutable_data<T>().data(), r.shape()[0]); });
+  return r;
 }
 
 Tensor inverse_lower(Tensor l) {
   check_square("inverse_lower", l);
-  l = owned(std::move(l));
-  visit_float(l.dtype(), "inverse_lower", [&]<class T>() { invert_in_place<T>(l); });
-  return l;
+  return flipped(inverse_upper(flipped(owned(std::move(l)))));
 }
 
 std::optional<Tensor> inverse_factor(Tensor a) {
-  check_square("inverse_factor", a);
-  a = owned(std::move(a));
-  const bool definite = visit_float(a.dtype(), "inverse_factor", [&]<class T>() {
-    flip<T>(a);
-    if (!cholesky_in_place<T>(a)) return false;
-    invert_in_place<T>(a);
-    flip<T>(a);
-    return true;
-  });
-  if (!definite) return std::nullopt;
-  return a;
+  auto r = upper_cholesky(std::move(a));
+  if (!r) return std::nullopt;
+  return inverse_upper(std::move(*r));
 }
 
-// Tiles on and above the diagonal are products; what lies below the diagonal is copied from above it.
 void add_gram(Tensor& gram, const Tensor& x) {
   check_square("add_gram", gram);
-  const std::int64_t n = gram.shape()[0], tiles = (n + kGramTile - 1) / kGramTile;
+  const std::int64_t n = gram.shape()[0];
   require(x && x.shape().rank() == 2 && x.shape()[1] == n, ErrorCode::shape, "add_gram", "inputs ", x.shape(),
           " for a ", gram.shape(), " matrix");
-  const ConstView X(x);
+  const std::int64_t rows = x.shape()[0];
   visit_float(gram.dtype(), "add_gram", [&]<class T>() {
-    const Square<T> G{gram.mutable_data<T>().data(), n};
-    parallel_for(tiles * tiles, 1, [&](std::int64_t t, std::int64_t) {
-      const std::int64_t down = t / tiles, across = t % tiles;
-      if (down > across) return;
-      const std::int64_t i0 = down * kGramTile, i1 = std::min(n, i0 + kGramTile);
-      const std::int64_t j0 = across * kGramTile, j1 = std::min(n, j0 + kGramTile);
-      gemm(X.col_range(i0, i1), Trans::yes, X.col_range(j0, j1), Trans::no, block_of(gram, i0, i1, j0, j1),
-           {.beta = 1});
-      for (std::int64_t i = i0; i < i1; ++i)
-        for (std::int64_t j = std::max(j0, i + 1); j < j1; ++j) G(j, i) = G(i, j);
-    });
+    T* const G = gram.mutable_data<T>().data();
+    Tensor packed = Tensor::empty({panels_of(n), std::min(kGramRows, rows), kPanelCols}, dtype_of<T>);
+    T* const panels = packed.mutable_data<T>().data();
+    for (std::int64_t begin = 0; begin < rows; begin += kGramRows) {
+      const std::int64_t end = std::min(rows, begin + kGramRows);
+      pack_panels<T>(ConstView(x).row_range(begin, end), panels);
+      add_outer_sum(G, n, n, panels, end - begin, end == rows);
+    }
   });
 }
 

@@ -1,10 +1,11 @@
 #include "ops/packed_int.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
+#include "core/basic_kernels.h"
 #include "core/parallel.h"
+#include "ops/code_stream.h"
 #include "ops/gemm_tile.h"
 #include "ops/isa/kernels.h"
 #include "ops/strip_product.h"
@@ -12,26 +13,15 @@
 namespace sinter {
 namespace {
 
-std::int64_t row_bytes(std::int64_t cols, int bits) { return (cols * bits + 7) / 8; }
-bool is_width(std::int64_t bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
-
-unsigned code_at(const std::uint8_t* row, std::int64_t j, int bits) {
-  const std::int64_t at = j * bits;
-  const int shift = int(at % 8);
-  unsigned v = row[at / 8] >> shift;
-  if (shift + bits > 8) v |= unsigned(row[at / 8 + 1]) << (8 - shift);
-  return v & ((1u << bits) - 1);
-}
-
 // Rows in stored column order.
 class PackedSource final : public StripSource {
  public:
   explicit PackedSource(const PackedInt& w)
       : w_(w),
         codes_(w.codes.data<std::uint8_t>()),
-        scale_(w.scale.data<float>()),
+        scale_(w.scale),
         zero_(w.zero.data<std::uint8_t>()),
-        bytes_(row_bytes(w.cols, w.bits)) {}
+        bytes_(stream_bytes(w.cols, w.bits)) {}
   std::int64_t in_features() const override { return w_.cols; }
 
   void expand(std::int64_t row, std::int64_t col, std::int64_t n, float* to) const override {
@@ -53,14 +43,14 @@ class PackedSource final : public StripSource {
   void each_group(std::int64_t row, std::int64_t col, std::int64_t n, F f) const {
     for (std::int64_t at = col; at < col + n;) {
       const std::int64_t g = at / w_.group, end = std::min({(g + 1) * w_.group, col + n});
-      const auto i = std::size_t(row * w_.groups() + g);
-      f(at, end - at, scale_[i], zero_[i]);
+      const std::int64_t i = row * w_.groups() + g;
+      f(at, end - at, scale_[i], zero_[std::size_t(i)]);
       at = end;
     }
   }
   const PackedInt& w_;
   std::span<const std::uint8_t> codes_;
-  std::span<const float> scale_;
+  Scales scale_;
   std::span<const std::uint8_t> zero_;
   std::int64_t bytes_;
 };
@@ -70,14 +60,15 @@ constexpr std::int64_t kInRegisters = 4;
 
 void registers_product(const PackedInt& w, const ConstView& x, std::int64_t begin, std::int64_t end, const View& y,
                        const Epilogue& e) {
-  const std::int64_t T = x.rows(), bytes = row_bytes(w.cols, w.bits), G = w.groups();
+  const std::int64_t T = x.rows(), bytes = stream_bytes(w.cols, w.bits), G = w.groups();
   const auto codes = w.codes.data<std::uint8_t>();
   const std::int64_t grain = std::max<std::int64_t>(8, (1 << 17) / w.cols / 8 * 8);
   parallel_for(end - begin, grain, [&](std::int64_t b, std::int64_t stop) {
     const std::int64_t first = begin + b, n = stop - b;
+    const Tensor scale = cast(w.scale.rows(first, first + n), DType::f32);
     const PackedRows rows{codes.data() + first * bytes,
                           codes.data() + codes.size(),
-                          w.scale.data<float>().data() + first * G,
+                          scale.data<float>().data(),
                           w.zero.data<std::uint8_t>().data() + first * G,
                           bytes,
                           w.cols,
@@ -120,18 +111,9 @@ void scatter(const ConstView& from, const Tensor& order, float beta, const View&
   });
 }
 
-void check_part(const Tensor& t, DType type, Shape shape, std::string_view where, std::string_view name) {
-  require(t && t.dtype() == type && t.shape() == shape, ErrorCode::input, where, "tensor \"", name, "\" is ",
-          t ? info(t.dtype()).name : "missing", " ", t.shape(), ", expected ", info(type).name, " ", shape);
-}
-
-void check_values(const PackedInt& w, std::string_view where) {
-  for (const float s : w.scale.data<float>())
-    require(std::isfinite(s), ErrorCode::input, where, "tensor \"scale\" holds ", s);
-  for (const unsigned z : w.zero.data<std::uint8_t>())
-    require(z < 1u << w.bits, ErrorCode::input, where, "tensor \"zero\" holds ", z, ", beyond ", w.bits, " bits");
+void check_bits(const PackedInt& w, std::string_view where) {
   const auto codes = w.codes.data<std::uint8_t>();
-  const std::int64_t bytes = row_bytes(w.cols, w.bits);
+  const std::int64_t bytes = stream_bytes(w.cols, w.bits);
   if (const auto used = w.cols * w.bits % 8)
     for (std::int64_t i = 0; i < w.rows; ++i)
       require(codes[std::size_t((i + 1) * bytes - 1)] >> used == 0, ErrorCode::input, where,
@@ -149,39 +131,36 @@ void check_values(const PackedInt& w, std::string_view where) {
 
 void check_packed(const PackedInt& w, std::string_view where) {
   constexpr std::int64_t kMost = 0x7fffffff;
-  require(is_width(w.bits), ErrorCode::input, where, "field \"bits\" is ", w.bits, ", expected 2, 3, 4 or 8");
+  require(is_code_width(w.bits), ErrorCode::input, where, "field \"bits\" is ", w.bits, ", expected 2, 3, 4 or 8");
   require(0 < w.rows && w.rows <= kMost && 0 < w.cols && w.cols <= kMost, ErrorCode::input, where, "has ", w.rows,
           " x ", w.cols, " weights");
   require(0 < w.group && w.group <= w.cols, ErrorCode::input, where, "field \"group\" is ", w.group, ", expected 1..",
           w.cols);
-  check_part(w.codes, DType::u8, {w.rows, row_bytes(w.cols, w.bits)}, where, "codes");
-  check_part(w.scale, DType::f32, {w.rows, w.groups()}, where, "scale");
-  check_part(w.zero, DType::u8, {w.rows, w.groups()}, where, "zero");
+  check_part(w.codes, DType::u8, {w.rows, stream_bytes(w.cols, w.bits)}, where, "codes");
+  check_grid(w.scale, w.zero, {w.rows, w.groups()}, w.bits, where);
   if (w.order) check_part(w.order, DType::i32, {w.cols}, where, "order");
-  check_values(w, where);
+  check_bits(w, where);
 }
 
 Tensor pack_codes(const Tensor& codes, int bits) {
-  require(is_width(bits) && codes.shape().rank() == 2, ErrorCode::usage, "pack_codes", codes.shape(), " in ", bits,
+  require(is_code_width(bits) && codes.shape().rank() == 2, ErrorCode::usage, "pack_codes", codes.shape(), " in ", bits,
           " bits");
-  const std::int64_t m = codes.shape()[0], n = codes.shape()[1], bytes = row_bytes(n, bits);
+  const std::int64_t m = codes.shape()[0], n = codes.shape()[1], bytes = stream_bytes(n, bits);
   Tensor packed = Tensor::zeros({m, bytes}, DType::u8);
   const auto from = codes.data<std::uint8_t>();
   const auto to = packed.mutable_data<std::uint8_t>();
   for (std::int64_t i = 0; i < m; ++i)
     for (std::int64_t j = 0; j < n; ++j) {
-      const unsigned code = from[std::size_t(i * n + j)], shift = unsigned(j * bits % 8);
+      const unsigned code = from[std::size_t(i * n + j)];
       require(code < 1u << bits, ErrorCode::usage, "pack_codes", "code ", code, " needs more than ", bits, " bits");
-      std::uint8_t* at = to.data() + i * bytes + j * bits / 8;
-      at[0] = std::uint8_t(at[0] | code << shift);
-      if (shift + unsigned(bits) > 8) at[1] = std::uint8_t(at[1] | code >> (8 - shift));
+      put_code(to.data() + i * bytes, j, bits, code);
     }
   return packed;
 }
 
 Tensor unpack_codes(const Tensor& packed, std::int64_t cols, int bits) {
-  require(is_width(bits) && packed.shape().rank() == 2 && packed.shape()[1] == row_bytes(cols, bits), ErrorCode::usage,
-          "unpack_codes", packed.shape(), " for ", cols, " codes of ", bits, " bits");
+  require(is_code_width(bits) && packed.shape().rank() == 2 && packed.shape()[1] == stream_bytes(cols, bits),
+          ErrorCode::usage, "unpack_codes", packed.shape(), " for ", cols, " codes of ", bits, " bits");
   Tensor codes = Tensor::empty({packed.shape()[0], cols}, DType::u8);
   const ConstView from(packed);
   const View to(codes);

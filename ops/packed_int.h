@@ -12,7 +12,7 @@ struct PackedInt {
   std::int64_t rows = 0, cols = 0, group = 0;  // group divides up cols; the last group may be short
   int bits = 4;  // 2, 3, 4 or 8
   Tensor codes;  // u8 [m, ceil(n·b / 8)]
-  Tensor scale;  // f32 [m, G], G = ceil(n / group)
+  Tensor scale;  // f32 or f16 [m, G], G = ceil(n / group)
   Tensor zero;  // u8 [m, G]
   Tensor order;  // i32 [n], or empty
   std::int64_t groups() const { return (cols + group - 1) / group; }

@@ -10,6 +10,8 @@ namespace {
 
 #include "ops/isa/packed.inl"
 
+#include "ops/isa/expand.inl"
+
 #include "ops/isa/attention_tile.inl"
 
 #include "ops/isa/kernels.inl"

@@ -45,6 +45,20 @@ struct CpuKernels {
   void (*dot_packed)(const float* x, std::int64_t ldx, int T, const PackedRows& w, std::int64_t R, float* y,
                      std::int64_t ldy);
 
+  // Rows of which only some values are stored: bit j % 8 of mask[j / 8] says whether column j has one. For the columns
+  // first .. first + n: y_j = the next value, or 0. Returns what follows those taken; none from `end` on is read, nor a
+  // byte of the mask behind column first + n.
+  template <class W>
+  using Expand = const W*(float* y, const std::uint8_t* mask, std::int64_t first, std::int64_t n, const W* values,
+                          const W* end);
+  Expand<float>* expand_f32;
+  Expand<std::uint16_t>* expand_bf16;
+  Expand<std::uint16_t>* expand_f16;
+  // y_j = scale·(the next code − zero), or 0; codes as f32
+  const float* (*expand_grid)(float* y, const std::uint8_t* mask, std::int64_t first, std::int64_t n,
+                              const float* codes, const float* end, float scale, float zero);
+  std::int64_t (*count_bits)(const std::uint8_t* mask, std::int64_t n);  // set among the first n
+
   void (*bf16_to_f32)(float* y, const std::uint16_t* x, std::int64_t n);
   void (*f16_to_f32)(float* y, const std::uint16_t* x, std::int64_t n);
   void (*round_bf16)(float* y, const float* x, std::int64_t n);  // the nearest bf16, as f32

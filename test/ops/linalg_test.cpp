@@ -59,6 +59,36 @@ TEST_CASE("Cholesky gives back its matrix below, on and above the block size") {
   }
 }
 
+TEST_CASE("The upper Cholesky factor gives back its matrix around the sizes of leaves, strips and panels") {
+  for (const std::int64_t n : {1, 31, 32, 33, 127, 255, 256, 257, 384, 300, 530}) {
+    const Tensor a = definite(n);
+    const auto r = upper_cholesky(a);
+    REQUIRE(r.has_value());
+    CHECK(triangular(*r, false));
+    CHECK(distance(matmul(*r, Trans::no, *r, Trans::yes), a) < 1e-12 * largest(a));
+    CHECK(distance(*upper_cholesky(cast(a, DType::f32)), *r) < 1e-5 * largest(*r));
+  }
+}
+
+TEST_CASE("A factorisation in place keeps what lies below the diagonal, so that it can be tried again") {
+  for (const std::int64_t n : {5, 300, 600}) {
+    const Tensor a = definite(n);
+    std::vector<double> diagonal, bad;
+    for (std::int64_t i = 0; i < n; ++i) diagonal.push_back(value_at(a, i * n + i));
+    bad = diagonal;
+    bad[1] = -1;
+    Tensor mine = a.clone();
+    CHECK_FALSE(upper_cholesky(mine, bad));
+    CHECK(upper_cholesky(mine, diagonal));
+    bool kept = true;
+    for (std::int64_t i = 0; i < n; ++i)
+      for (std::int64_t j = 0; j < i; ++j) kept &= value_at(mine, i * n + j) == value_at(a, i * n + j);
+    CHECK(kept);
+    clear_below_diagonal(mine);
+    CHECK(same_bits(mine, *upper_cholesky(a)));
+  }
+}
+
 TEST_CASE("Cholesky leaves a shared argument alone and works in place on one that nobody else holds") {
   const Tensor a = definite(40), copy = a.clone();
   CHECK(cholesky(a).has_value());
@@ -90,10 +120,13 @@ TEST_CASE("The triangular inverse times its matrix is the identity") {
     const Tensor l = *cholesky(definite(n)), x = inverse_lower(l);
     CHECK(triangular(x, true));
     CHECK(distance(matmul(x, Trans::no, l, Trans::no), eye(n)) < 1e-12);
+    const Tensor r = *upper_cholesky(definite(n)), u = inverse_upper(r);
+    CHECK(triangular(u, false));
+    CHECK(distance(matmul(u, Trans::no, r, Trans::no), eye(n)) < 1e-12);
   }
 }
 
-TEST_CASE("The flipped factor equals the two-step one, is upper triangular, and inverts the matrix") {
+TEST_CASE("The flipped factor equals the two-step one, is upper triangular, and inverts the matrix (card 01.5)") {
   for (const std::int64_t n : {1, 40, 172, 300}) {
     const Tensor h = definite(n), u = *inverse_factor(h);
     CHECK(triangular(u, false));

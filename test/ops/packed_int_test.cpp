@@ -17,6 +17,7 @@ struct Case {
   std::int64_t rows, cols, group;
   int bits;
   bool order;
+  DType scale = DType::f32;
 };
 
 Tensor permutation(std::int64_t n) {
@@ -44,7 +45,7 @@ Made make(const Case& c) {
   std::uint64_t at = 0;
   for (Tensor* t : {&m.codes, &w.zero})
     for (auto& v : t->mutable_data<std::uint8_t>()) v = std::uint8_t(rng.below(at++, 1u << c.bits));
-  w.scale = randn({c.rows, G}, 2, DType::f32);
+  w.scale = randn({c.rows, G}, 2, c.scale);
   w.codes = pack_codes(m.codes, c.bits);
   if (c.order) w.order = permutation(c.cols);
   m.dense = Tensor::empty({c.rows, c.cols}, DType::f64);
@@ -65,6 +66,7 @@ const std::vector<Case>& cases() {
     for (const int bits : {2, 3, 4, 8})
       for (const bool order : {false, true}) {
         v.push_back({37, 96, 32, bits, order});
+        v.push_back({37, 96, 32, bits, order, DType::f16});
         v.push_back({20, 101, 101, bits, order});  // whole rows
         v.push_back({9, 130, 50, bits, order});  // a short last group, groups that begin inside a byte
         v.push_back({5, 7, 3, bits, order});
