@@ -5,7 +5,10 @@
 namespace sinter {
 
 std::span<const WeightFormat> weight_formats() {
-  static constexpr WeightFormat kFormats[] = {{"dense", 1, load_dense}, {"grouped_int", 1, load_grouped_int}};
+  static constexpr WeightFormat kFormats[] = {{"dense", 1, load_dense},
+                                              {"grouped_int", 2, load_grouped_int},
+                                              {"bitmap", 1, load_bitmap},
+                                              {"n_of_m", 1, load_n_of_m}};
   return kFormats;
 }
 

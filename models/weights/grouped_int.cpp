@@ -1,4 +1,6 @@
 #include "models/weights/formats.h"
+#include "models/weights/parts.h"
+#include "ops/code_stream.h"
 
 namespace sinter {
 namespace {
@@ -32,7 +34,8 @@ class GroupedIntWeight final : public FrozenWeight {
     return out;
   }
   Packed pack() const override {
-    Packed p{"grouped_int", 1, {{"bits", w_.bits}, {"group", w_.group}, {"cols", w_.cols}}, {}};
+    const int version = w_.scale.dtype() == DType::f16 ? 2 : 1;
+    Packed p{"grouped_int", version, {{"bits", w_.bits}, {"group", w_.group}, {"cols", w_.cols}}, {}};
     p.parts = {{"codes", w_.codes}, {"scale", w_.scale}, {"zero", w_.zero}};
     if (w_.order) p.parts["order"] = w_.order;
     return p;
@@ -57,34 +60,22 @@ FrozenWeightPtr freeze_grouped_int(PackedInt w) {
 
 FrozenWeightPtr load_grouped_int(const Packed& p) {
   constexpr std::string_view kWhere = "grouped_int weight";
-  const auto field = [&](const char* name) {
-    const auto it = p.fields.find(name);
-    require(it != p.fields.end(), ErrorCode::input, kWhere, "field \"", name, "\" is missing");
-    return it->second;
-  };
-  const auto part = [&](const char* name) {
-    const auto it = p.parts.find(name);
-    return it == p.parts.end() ? Tensor() : it->second;
-  };
-  for (const auto& [name, unused] : p.fields)
-    require(name == "bits" || name == "group" || name == "cols", ErrorCode::input, kWhere, "unknown field \"", name,
-            "\"");
-  for (const auto& [name, unused] : p.parts)
-    require(name == "codes" || name == "scale" || name == "zero" || name == "order", ErrorCode::input, kWhere,
-            "unknown tensor \"", name, "\"");
-  const std::int64_t bits = field("bits");
-  require(2 <= bits && bits <= 8, ErrorCode::input, kWhere, "field \"bits\" is ", bits, ", expected 2, 3, 4 or 8");
-  const Tensor codes = part("codes");
+  check_names(p, {"bits", "group", "cols"}, {"codes", "scale", "zero", "order"}, kWhere);
+  const std::int64_t bits = field_of(p, "bits", kWhere);
+  require(is_code_width(bits), ErrorCode::input, kWhere, "field \"bits\" is ", bits, ", expected 2, 3, 4 or 8");
+  const Tensor codes = part_of(p, "codes"), scale = part_of(p, "scale");
   require(codes && codes.shape().rank() == 2, ErrorCode::input, kWhere, "tensor \"codes\" needs u8 [out, bytes], got ",
           codes.shape());
+  require(p.version > 1 || !scale || scale.dtype() == DType::f32, ErrorCode::input, kWhere, "tensor \"scale\" is ",
+          info(scale.dtype()).name, ", version 1 has f32");
   return freeze_grouped_int({.rows = codes.shape()[0],
-                             .cols = field("cols"),
-                             .group = field("group"),
+                             .cols = field_of(p, "cols", kWhere),
+                             .group = field_of(p, "group", kWhere),
                              .bits = int(bits),
                              .codes = codes,
-                             .scale = part("scale"),
-                             .zero = part("zero"),
-                             .order = part("order")});
+                             .scale = scale,
+                             .zero = part_of(p, "zero"),
+                             .order = part_of(p, "order")});
 }
 
 }  // namespace sinter

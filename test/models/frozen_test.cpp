@@ -4,7 +4,7 @@
 #include "core/tape.h"
 #include "models/weights/formats.h"
 #include "ops/frozen_linear.h"
-#include "test/check.h"
+#include "test/ops/sparse_cases.h"
 
 namespace sinter {
 namespace {
@@ -31,23 +31,24 @@ static_assert(!std::is_constructible_v<Var, FrozenWeightPtr> &&
 static_assert(std::is_const_v<FrozenWeightPtr::element_type>);
 static_assert(!std::is_constructible_v<View, const Tensor&> && !std::is_convertible_v<ConstView, View>);
 
-constexpr std::int64_t kBig = 2048, kRows = 16;
+constexpr std::int64_t kBig = 2048, kWide = 1024, kRows = 16;
 
-// 4-bit codes for a [2048, 2048] weight in groups of 128, with or without an order.
-FrozenWeightPtr big_weight(bool order) {
-  PackedInt w{.rows = kBig, .cols = kBig, .group = 128, .bits = 4, .codes = {}, .scale = {}, .zero = {}, .order = {}};
-  w.codes = Tensor::empty({kBig, kBig / 2}, DType::u8);
-  std::uint64_t i = 0;
-  for (auto& v : w.codes.mutable_data<std::uint8_t>()) v = std::uint8_t(Rng{1, 1}.bits(i++));
-  w.scale = Tensor::full({kBig, w.groups()}, 0.01, DType::f32);
-  w.zero = Tensor::empty({kBig, w.groups()}, DType::u8);
-  for (auto& v : w.zero.mutable_data<std::uint8_t>()) v = 8;
-  if (order) {
-    w.order = Tensor::empty({kBig}, DType::i32);
-    const auto p = w.order.mutable_data<std::int32_t>();
-    for (std::size_t j = 0; j < p.size(); ++j) p[j] = std::int32_t((j * 5 + 1) % kBig);
+// A [1024, 1024] weight in every format that is not dense: 4 bits in groups of 128, with or without an order; half of it
+// pruned, with codes or values.
+std::vector<FrozenWeightPtr> big_weights() {
+  test::SparseCase c{kWide, kWide, {}, 1, DType::bf16, 4, 128};
+  std::vector<FrozenWeightPtr> all;
+  for (const bool order : {false, true}) {
+    c.order = order, c.scale = order ? DType::f16 : DType::f32;
+    all.push_back(freeze_grouped_int(test::pruned_codes(c, test::dropped(c))));
   }
-  return freeze_grouped_int(std::move(w));
+  c.density = 0.5;
+  for (const KeptPattern p : {KeptPattern{}, {2, 4}})
+    for (const int bits : {0, 4}) {
+      c.pattern = p, c.bits = bits;
+      all.push_back(freeze_sparse(test::make_sparse(c).matrix));
+    }
+  return all;
 }
 
 }  // namespace
@@ -55,15 +56,14 @@ FrozenWeightPtr big_weight(bool order) {
 TEST_CASE(
     "forward and backward through a packed linear allocate nothing as large as a dense weight and leave its bytes "
     "alone") {
-  constexpr std::size_t kDense = kBig * kBig * 4;
-  for (const bool order : {false, true})
+  constexpr std::size_t kDense = kWide * kWide * 4;
+  for (const FrozenWeightPtr& w : big_weights())
     for (const Compute compute : {Compute::f32, Compute::bf16}) {
-      const FrozenWeightPtr w = big_weight(order);
       const Packed parts = w->pack();
       std::map<std::string, Tensor> before;
       for (const auto& [name, part] : parts.parts) before[name] = part.clone();
-      const Param x("x", test::randn({kRows, kBig}, 2, DType::f32));
-      const Tensor bias = test::randn({kBig}, 3, DType::f32), dy = test::randn({kRows, kBig}, 4, DType::f32);
+      const Param x("x", test::randn({kRows, kWide}, 2, DType::f32));
+      const Tensor bias = test::randn({kWide}, 3, DType::f32), dy = test::randn({kRows, kWide}, 4, DType::f32);
 
       Allocator& memory = allocator_of({});
       memory.reset_peak();

@@ -8,6 +8,7 @@
 #include "ops/frozen_linear.h"
 #include "ops/reduce.h"
 #include "test/gradcheck.h"
+#include "test/ops/sparse_cases.h"
 
 namespace sinter {
 namespace {
@@ -24,7 +25,7 @@ Tensor codes_below(std::int64_t rows, std::int64_t cols, std::uint64_t limit) {
   return t;
 }
 
-FrozenWeightPtr grouped(int bits, std::int64_t group, bool order) {
+FrozenWeightPtr grouped(int bits, std::int64_t group, bool order, DType scale = DType::f32) {
   PackedInt w{
       .rows = kOut, .cols = kIn, .group = group, .bits = bits, .codes = {}, .scale = {}, .zero = {}, .order = {}};
   w.codes = pack_codes(codes_below(kOut, kIn, 1u << bits), bits);
@@ -36,6 +37,7 @@ FrozenWeightPtr grouped(int bits, std::int64_t group, bool order) {
     for (std::int32_t j = 0; j < kIn; ++j) p.push_back((j * 7 + 3) % std::int32_t(kIn));
     w.order = Tensor::of<std::int32_t>({kIn}, p);
   }
+  w.scale = cast(w.scale, scale);
   return freeze_grouped_int(std::move(w));
 }
 
@@ -51,6 +53,15 @@ std::vector<Named> every_format() {
     for (const std::int64_t group : {std::int64_t(16), kIn})
       for (const bool order : {false, true})
         all.push_back({"grouped_int " + std::to_string(bits) + (order ? " ordered" : ""), grouped(bits, group, order)});
+  for (const int bits : {2, 3, 4, 8})
+    all.push_back({"grouped_int f16 " + std::to_string(bits), grouped(bits, 16, bits == 3, DType::f16)});
+  for (const KeptPattern p : {KeptPattern{}, {2, 4}, {4, 8}, {2, 8}, {1, 4}})
+    for (const test::SparseCase& c : {test::SparseCase{kOut, p.of ? 56 : kIn, p, 0.5, DType::f16},
+                                      {kOut, p.of ? 56 : kIn, p, 0.5, DType::f32, 3, 16, DType::f16},
+                                      {kOut, p.of ? 56 : kIn, p, 0.5, DType::f32, 2, 16, DType::f32, true}})
+      all.push_back({test::text_of(c), freeze_sparse(test::make_sparse(c).matrix)});
+  for (const double density : {0., 0.03, 1.})
+    all.push_back({"bitmap", freeze_sparse(test::make_sparse({kOut, kIn, {}, density, DType::bf16}).matrix)});
   return all;
 }
 
@@ -71,7 +82,7 @@ double tolerance(DType d) { return d == DType::f32 ? 4e-5 : 1e-12; }  // sums of
 
 TEST_CASE("every format: the product and the transposed product are those of the dense matrix") {
   each([](const FrozenWeight& w, DType d, std::int64_t T) {
-    const Tensor x = randn({T, kIn}, 1, d), dy = randn({T, kOut}, 2, d), bias = randn({kOut}, 3, d);
+    const Tensor x = randn({T, w.in_features()}, 1, d), dy = randn({T, kOut}, 2, d), bias = randn({kOut}, 3, d);
     const Tensor dense = w.dense(w.all(), d);
     Tensor want = Tensor::zeros({T, kOut}, d);
     const Epilogue e{bias, Activation::silu};
@@ -83,10 +94,10 @@ TEST_CASE("every format: the product and the transposed product are those of the
 
 TEST_CASE("every format: row ranges are slices, written in place into views with beta") {
   each([](const FrozenWeight& w, DType d, std::int64_t T) {
-    const Tensor x = randn({T, kIn}, 1, d), dy = randn({T, kOut}, 2, d), bias = randn({kOut}, 3, d);
+    const Tensor x = randn({T, w.in_features()}, 1, d), dy = randn({T, kOut}, 2, d), bias = randn({kOut}, 3, d);
     const Tensor dense = w.dense(w.all(), d);
     Tensor y = test::ones({T, kOut + 4}, d), want = test::ones({T, kOut + 4}, d);
-    Tensor dx = test::ones({T, kIn}, d), dwant = test::ones({T, kIn}, d);
+    Tensor dx = test::ones({T, w.in_features()}, d), dwant = dx.clone();
     for (const Rows r : {Rows{0, 33}, Rows{33, 40}, Rows{40, 40}, Rows{40, kOut}}) {
       const Epilogue e{bias.rows(r.begin, r.end), Activation::silu, 2};
       w.apply(x, r, View(y).col_range(r.begin + 2, r.end + 2), e, Compute::f32);
@@ -105,7 +116,7 @@ TEST_CASE("every format: bf16 arithmetic rounds both factors") {
   for (const Named& n : every_format())
     for (const std::int64_t T : {3, 30}) {
       CAPTURE(n.name);
-      const Tensor x = randn({T, kIn}, 1, DType::f32), dy = randn({T, kOut}, 2, DType::f32);
+      const Tensor x = randn({T, n.weight->in_features()}, 1, DType::f32), dy = randn({T, kOut}, 2, DType::f32);
       const auto round = [](const Tensor& t) { return cast(cast(t, DType::bf16), DType::f32); };
       const Tensor dense = round(n.weight->dense(n.weight->all(), DType::f32));
       CHECK(distance(apply(*n.weight, x, {}, Compute::bf16), matmul(round(x), Trans::no, dense, Trans::yes)) <
@@ -139,9 +150,9 @@ TEST_CASE("every format: gathered rows are rows of the dense matrix, and packing
 }
 
 TEST_CASE("every format: the gradient through frozen_linear agrees with differences") {
-  const Tensor x = randn({4, kIn}, 1), bias = randn({kOut}, 2);
   for (const Named& n : every_format()) {
     CAPTURE(n.name);
+    const Tensor x = randn({4, n.weight->in_features()}, 1), bias = randn({kOut}, 2);
     const double error = test::grad_error([&](auto& v) { return sum_sq(frozen_linear(v[0], n.weight, bias)); }, {x});
     CHECK(error < test::kGradTolerance);
   }
@@ -161,7 +172,7 @@ TEST_CASE("what a format cannot be loaded from is an input error that names the 
   };
   CHECK_THROWS_TEXT(input, "blocks.0.q_proj: unknown weight format \"magic\"",
                     changed([](Packed& p) { p.tag = "magic"; }));
-  CHECK_THROWS_TEXT(input, "has version 2", changed([](Packed& p) { p.version = 2; }));
+  CHECK_THROWS_TEXT(input, "has version 3", changed([](Packed& p) { p.version = 3; }));
   CHECK_THROWS_TEXT(input, "has version 0", changed([](Packed& p) { p.version = 0; }));
   CHECK_THROWS_TEXT(input, "blocks.0.q_proj: grouped_int weight: tensor \"zero\" is missing",
                     changed([](Packed& p) { p.parts.erase("zero"); }));
