@@ -6,6 +6,8 @@
 #include "core/basic_kernels.h"
 #include "core/file.h"
 #include "core/safetensors_index.h"
+#include "models/interchange/foreign.h"
+#include "models/interchange/gguf.h"
 #include "models/llama.h"
 #include "models/opt.h"
 #include "models/packed.h"
@@ -28,27 +30,64 @@ struct Checkpoint::State {
   std::string dir;
   std::vector<Shard> shards;
   std::map<std::string, std::size_t> where;  // tensor -> shard
+  std::unique_ptr<ForeignFormat> foreign;  // null: nobody else quantised it
+  std::vector<std::string> warnings;
+
+  using Opener = std::unique_ptr<TensorStore>(const fs::path&);
+  void open(const fs::path& dir);
+  void add(const fs::path& file, Opener* opener);
+  void add_shards(const fs::path& index, Opener* opener);
 };
 
 Checkpoint::Checkpoint(const fs::path& dir) : state_(std::make_unique<State>()) {
-  State& s = *state_;
-  s.dir = dir.string();
-  const auto single = dir / "model.safetensors", index = dir / "model.safetensors.index.json";
-  if (fs::exists(single)) {
-    s.shards.push_back({single, open_safetensors(single)});
-    for (auto& name : s.shards[0].store->names()) s.where.emplace(name, 0);
-    return;
-  }
-  require(fs::exists(index), ErrorCode::input, s.dir,
-          "holds neither model.safetensors nor model.safetensors.index.json");
+  state_->open(dir);
+  if (!is_gguf(dir)) state_->foreign = foreign_format(dir, *this, state_->warnings);
+}
+
+void Checkpoint::State::add(const fs::path& file, Opener* opener) {
+  shards.push_back({file, opener(file)});
+  if (auto note = shards.back().store->note(); !note.empty()) warnings.push_back(std::move(note));
+}
+
+void Checkpoint::State::add_shards(const fs::path& index, Opener* opener) {
   std::map<std::string, std::size_t> opened;
   for (const auto& [name, file] : parse_shard_index(read_text(index), index.string())) {
-    const auto [it, fresh] = opened.try_emplace(file, s.shards.size());
-    if (fresh) s.shards.push_back({dir / file, open_safetensors(dir / file)});
-    require(s.shards[it->second].store->has(name), ErrorCode::input, (dir / file).string(), "tensor ", name,
-            " is missing, although model.safetensors.index.json promises it");
-    s.where.emplace(name, it->second);
+    const auto [it, fresh] = opened.try_emplace(file, shards.size());
+    if (fresh) add(index.parent_path() / file, opener);
+    const Shard& shard = shards[it->second];
+    require(shard.store->has(name), ErrorCode::input, shard.path.string(), "tensor ", name, " is missing, although ",
+            index.filename().string(), " promises it");
+    where.emplace(name, it->second);
   }
+}
+
+// Where there is a choice, the format that cannot hold code wins.
+void Checkpoint::State::open(const fs::path& path) {
+  dir = path.string();
+  if (is_gguf(path)) {
+    add(path, open_gguf);
+    for (auto& tensor : shards[0].store->names()) where.emplace(tensor, 0);
+    return;
+  }
+  const auto gptq = gptq_base_name(path);
+  const struct {
+    std::string file;
+    Opener* opener;
+  } containers[] = {{"model.safetensors", open_safetensors},
+                    {"model.safetensors.index.json", open_safetensors},
+                    {gptq.value_or("model") + ".safetensors", open_safetensors},
+                    {"pytorch_model.bin", open_bin},
+                    {"pytorch_model.bin.index.json", open_bin}};
+  for (const auto& [name, opener] : containers) {
+    const fs::path file = path / name;
+    if (!fs::exists(file)) continue;
+    if (file.extension() == ".json") return add_shards(file, opener);
+    add(file, opener);
+    for (auto& tensor : shards[0].store->names()) where.emplace(tensor, 0);
+    return;
+  }
+  fail(ErrorCode::input, dir,
+       "holds neither model.safetensors nor pytorch_model.bin, nor (for shards) model.safetensors.index.json");
 }
 
 Checkpoint::~Checkpoint() = default;
@@ -81,14 +120,21 @@ std::uint64_t Checkpoint::bytes_on_disk() const {
 std::optional<Packed> Checkpoint::packed(const std::string& linear) const {
   for (const Shard& s : state_->shards)
     if (auto p = s.store->packed(linear)) return p;
-  return std::nullopt;
+  return state_->foreign ? state_->foreign->packed(*this, linear) : std::nullopt;
 }
+
+std::span<const std::string_view> Checkpoint::foreign_parts() const {
+  return state_->foreign ? state_->foreign->parts() : std::span<const std::string_view>();
+}
+
+const std::vector<std::string>& Checkpoint::warnings() const { return state_->warnings; }
 
 namespace {
 
 class CheckpointSource final : public TensorSource {
  public:
   explicit CheckpointSource(const fs::path& dir) : from_(dir) {}
+  const std::vector<std::string>& warnings() const { return from_.warnings(); }
   bool has(const std::string& name) const override { return from_.has(name); }
 
   Tensor vector(const std::string& name, Shape shape) override {
@@ -155,9 +201,11 @@ class RandomSource final : public TensorSource {
 
 }  // namespace
 
-std::unique_ptr<CausalLM> load_model(const fs::path& dir) {
+std::unique_ptr<CausalLM> load_model(const fs::path& dir, LogSink* log) {
   const ModelConfig c = read_config(dir);
   CheckpointSource source(dir);
+  for (const auto& text : source.warnings())
+    if (log) log->warn(text);
   return make_model(c, source);
 }
 

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 
+#include "models/interchange/gguf.h"
+
 namespace sinter {
 namespace {
 
@@ -117,7 +119,12 @@ ModelConfig parse_config(const Json& json, std::string_view where) {
   return c;
 }
 
+Json read_config_json(const std::filesystem::path& model) {
+  return is_gguf(model) ? gguf_config(model) : read_json(model / "config.json");
+}
+
 ModelConfig read_config(const std::filesystem::path& dir) {
+  if (is_gguf(dir)) return parse_config(gguf_config(dir), dir.string());
   require(std::filesystem::is_directory(dir), ErrorCode::input, dir.string(), "is not a model directory");
   const auto path = dir / "config.json";
   ModelConfig c = parse_config(read_json(path), path.string());

@@ -37,7 +37,9 @@ struct ModelConfig {
 
 // Error(input) names `where` and the field: missing, of the wrong type, out of range, contradictory, or not supported.
 ModelConfig parse_config(const Json&, std::string_view where);
-ModelConfig read_config(const std::filesystem::path& model_dir);  // config.json; generation_config.json's ids win
+// config.json, where generation_config.json's ids win; or the metadata of a GGUF file.
+ModelConfig read_config(const std::filesystem::path& model);
+Json read_config_json(const std::filesystem::path& model);  // config.json alone
 
 // Rotary frequencies [head_dim / 2], rounded to f32 as Hugging Face rounds them.
 std::vector<float> rope_frequencies(const ModelConfig&);

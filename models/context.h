@@ -12,11 +12,11 @@ namespace sinter {
 
 class Linear;
 
-// Sees the input of every Linear during a forward pass (calibration).
+// Sees the input and the output of every Linear during a forward pass (calibration).
 class Observer {
  public:
   virtual ~Observer() = default;
-  virtual void on_linear(const Linear& which, const Tensor& x) = 0;
+  virtual void on_linear(const Linear& which, const Tensor& x, const Tensor& y) = 0;
 };
 
 // A norm, a bias, a table of positions: trainable or not by its type. Loading yields Tensors; thaw makes a Param.

@@ -28,9 +28,14 @@ Tensor values(const Matrix& w) {
                     w);
 }
 
-// A fixed bias goes into the frozen product; a trainable one is an op of its own.
 Var Linear::forward(const Context& ctx, const Var& x) const {
-  if (ctx.observer) ctx.observer->on_linear(*this, x.value());
+  Var y = product(ctx, x);
+  if (ctx.observer) ctx.observer->on_linear(*this, x.value(), y.value());
+  return y;
+}
+
+// A fixed bias goes into the frozen product; a trainable one is an op of its own.
+Var Linear::product(const Context& ctx, const Var& x) const {
   const Tensor* fixed = bias_ ? std::get_if<Tensor>(&*bias_) : nullptr;
   if (const auto* w = std::get_if<FrozenWeightPtr>(&weight_); w && fixed)
     return frozen_linear(x, *w, *fixed, ctx.compute);

@@ -34,6 +34,7 @@ class Linear {
   void each_param(const EachParam&);
 
  private:
+  Var product(const Context&, const Var& x) const;
   std::string name_;
   Matrix weight_;
   std::optional<Weight> bias_;  // [out]

@@ -4,7 +4,11 @@
 
 #include "core/basic_kernels.h"
 #include "core/file.h"
-#include "models/checkpoint.h"
+#include "models/block_file.h"
+#include "models/interchange/gguf.h"
+#include "models/packed.h"
+#include "models/tensor_store.h"
+#include "models/weights/formats.h"
 
 namespace sinter {
 namespace {
@@ -67,16 +71,41 @@ void collect_linear(Collector& c, Linear& l) {
   if (l.bias()) c.weight(l.name() + ".bias", *l.bias());
 }
 
-void write_shards(const std::vector<Outgoing>& shards, const fs::path& dir) {
-  if (shards.size() == 1) return write_tensors(dir / "model.safetensors", shards[0].tensors, shards[0].metadata());
+void collect_block(Collector& c, Block& b) {
+  b.each_weight([&](const std::string& name, Weight& w) { c.weight(name, w); });
+  for (const auto& stage : b.stages())
+    for (Linear* l : stage) collect_linear(c, *l);
+}
+
+// All that belongs to no block.
+void collect_ends(Collector& c, CausalLM& model) {
+  const ModelEnds& ends = model.ends();
+  model.each_matrix([&](const std::string& name, Matrix& m) { c.matrix(name.substr(0, name.size() - 7), m); });
+  model.each_projection([&](Linear& l) { collect_linear(c, l); });
+  if (ends.positions) c.weight(ends.positions_name + ".weight", *ends.positions);
+  if (!ends.norm) return;
+  c.weight(ends.norm->name + ".weight", ends.norm->weight);
+  if (ends.norm->bias) c.weight(ends.norm->name + ".bias", *ends.norm->bias);
+}
+
+std::vector<Outgoing> collect(CausalLM& model, const SaveOptions& options) {
+  Collector c(options);
+  collect_ends(c, model);
+  for (const auto& b : model.blocks()) collect_block(c, *b);
+  return c.take();
+}
+
+void write(const Outgoing& o, const fs::path& file) { write_tensors(file, o.tensors, o.metadata()); }
+
+void write_index(const fs::path& dir, int shards) {
   Json map = Json::object();
   std::uint64_t total = 0;
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    char file[64];
-    std::snprintf(file, sizeof file, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
-    write_tensors(dir / file, shards[i].tensors, shards[i].metadata());
-    for (const auto& [name, t] : shards[i].tensors) map[name] = file;
-    total += shards[i].bytes;
+  for (int i = 0; i < shards; ++i) {
+    const TensorFile shard(dir / shard_name(i, shards));
+    for (const auto& name : shard.names()) {
+      map[name] = shard_name(i, shards).string();
+      total += shard.tensor(name).bytes();
+    }
   }
   const Json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
   write_text_atomic(dir / "model.safetensors.index.json", json_text(index));
@@ -91,22 +120,87 @@ DType source_dtype(const CausalLM& model) {
   return p.tag == "dense" ? p.parts.at("weight").dtype() : DType::f32;
 }
 
+fs::path shard_name(int shard, int shards) {
+  char file[64];
+  std::snprintf(file, sizeof file, "model-%05d-of-%05d.safetensors", shard + 1, shards);
+  return file;
+}
+
 void save_weights(CausalLM& model, const fs::path& dir, const SaveOptions& options) {
-  Collector c(options);
-  model.each_matrix([&](const std::string& name, Matrix& m) { c.matrix(name.substr(0, name.size() - 7), m); });
-  model.each_projection([&](Linear& l) { collect_linear(c, l); });
-  model.each_weight([&](const std::string& name, Weight& w) { c.weight(name, w); });
-  model.each_linear([&](Linear& l) { collect_linear(c, l); });
-  write_shards(c.take(), dir);
+  const std::vector<Outgoing> shards = collect(model, options);
+  if (shards.size() == 1) return write(shards[0], dir / "model.safetensors");
+  const int count = int(shards.size());
+  for (int i = 0; i < count; ++i) write(shards[std::size_t(i)], dir / shard_name(i, count));
+  write_index(dir, count);
+}
+
+void save_block(CausalLM& model, int block, const fs::path& file, const SaveOptions& options) {
+  Collector c({options.params, options.source, UINT64_MAX});
+  collect_block(c, model.block(block));
+  write(c.take()[0], file);
+}
+
+void assemble_model(CausalLM& model, const fs::path& dir, const SaveOptions& options,
+                    const std::function<fs::path(int)>& block_file) {
+  if (const auto whole = collect(model, options); whole.size() == 1) return write(whole[0], dir / "model.safetensors");
+  const int blocks = model.all().last, count = blocks + 1;
+  Collector ends({options.params, options.source, UINT64_MAX});
+  collect_ends(ends, model);
+  write(ends.take()[0], dir / shard_name(0, count));
+  for (int b = 0; b < blocks; ++b) {
+    const fs::path from = block_file(b), to = dir / shard_name(b + 1, count);
+    std::error_code error;
+    if (fs::exists(from)) fs::rename(from, to, error);
+    else if (!fs::exists(to)) save_block(model, b, to, options);
+    require(!error, ErrorCode::io, to.string(), "cannot be created: ", error.message());
+  }
+  write_index(dir, count);
+}
+
+void map_block(CausalLM& model, int block, const fs::path& file) {
+  const auto store = open_safetensors(file);
+  for (const auto& stage : model.block(block).stages())
+    for (Linear* l : stage) {
+      const auto packed = store->packed(l->name());
+      l->replace(packed ? load_packed(*packed, l->name()) : freeze_dense(store->tensor(l->name() + ".weight")));
+    }
+  release_block(model, block);
+}
+
+void release_pages(const FrozenWeight& w) {
+  for (const auto& [name, part] : w.pack().parts) part.release_pages();
+}
+
+void release_block(CausalLM& model, int block) {
+  for (const auto& stage : model.block(block).stages())
+    for (const Linear* l : stage)
+      if (const auto* w = std::get_if<FrozenWeightPtr>(&l->weight())) release_pages(**w);
+}
+
+void release_ends(CausalLM& model) {
+  model.each_matrix([](const std::string&, Matrix& m) {
+    if (const auto* w = std::get_if<FrozenWeightPtr>(&m)) release_pages(**w);
+  });
+}
+
+void copy_tokenizer(const fs::path& from, const fs::path& to) {
+  for (const char* name : {"tokenizer.model", "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json",
+                           "special_tokens_map.json", "added_tokens.json"})
+    if (fs::exists(from / name)) write_text_atomic(to / name, read_text(from / name));
+  if (!is_gguf(from)) return;
+  const GgufTokenizer tokenizer = gguf_tokenizer(from);
+  write_text_atomic(to / tokenizer.file, tokenizer.content);
+  write_text_atomic(to / "tokenizer_config.json", tokenizer.config);
 }
 
 void copy_model_files(const fs::path& from, const fs::path& to, const Json& config_changes) {
-  for (const char* name :
-       {"tokenizer.model", "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json",
-        "special_tokens_map.json", "added_tokens.json", "generation_config.json", "chat_template.jinja"})
+  copy_tokenizer(from, to);
+  for (const char* name : {"generation_config.json", "chat_template.jinja"})
     if (fs::exists(from / name)) write_text_atomic(to / name, read_text(from / name));
-  Json config = read_json(from / "config.json");
-  for (const auto& [key, value] : config_changes.items()) config[key] = value;
+  Json config = read_config_json(from);
+  for (const auto& [key, value] : config_changes.items())
+    if (value.is_null()) config.erase(key);
+    else config[key] = value;
   write_text_atomic(to / "config.json", json_text(config));
 }
 

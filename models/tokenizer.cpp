@@ -2,7 +2,11 @@
 
 #include <algorithm>
 
+#include <nlohmann/json.hpp>
+
 #include "core/error.h"
+#include "core/file.h"
+#include "models/interchange/gguf.h"
 #include "models/tokenizer_parts.h"
 
 namespace sinter {
@@ -50,15 +54,18 @@ std::optional<std::int32_t> TokenizerParts::find(std::string_view piece) const {
   return static_cast<std::int32_t>(other - pieces.begin());
 }
 
-std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& directory) {
-  const TokenizerConfig config = read_tokenizer_config(directory);
+namespace {
+
+TokenizerParts read_parts(const std::filesystem::path& directory, const TokenizerConfig& config) {
   std::error_code ignored;
   const auto has = [&](const char* name) { return std::filesystem::exists(directory / name, ignored); };
   TokenizerParts parts;
   if (has("tokenizer.json")) {
-    parts = read_tokenizer_json(directory / "tokenizer.json");
+    const auto file = directory / "tokenizer.json";
+    parts = parse_tokenizer_json(read_json(file), file.string());
   } else if (has("tokenizer.model")) {
-    parts = read_sentencepiece(directory / "tokenizer.model", config);
+    const auto file = directory / "tokenizer.model";
+    parts = parse_sentencepiece(MappedFile(file).text(), file.string(), config);
   } else if (has("vocab.json") && has("merges.txt")) {
     parts = read_vocab_and_merges(directory / "vocab.json", directory / "merges.txt", config);
   } else {
@@ -66,7 +73,24 @@ std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& di
          "no tokenizer here: expected tokenizer.json, tokenizer.model, or vocab.json with merges.txt");
   }
   apply_config(parts, config);
-  return std::make_shared<const Tokenizer>(std::move(parts));
+  return parts;
+}
+
+TokenizerParts read_gguf_parts(const std::filesystem::path& path) {
+  const GgufTokenizer files = gguf_tokenizer(path);
+  const std::string where = path.string();
+  const TokenizerConfig config = parse_tokenizer_config(parse_json(files.config, where), where);
+  TokenizerParts parts = files.file == "tokenizer.json" ? parse_tokenizer_json(parse_json(files.content, where), where)
+                                                        : parse_sentencepiece(files.content, where, config);
+  apply_config(parts, config);
+  return parts;
+}
+
+}  // namespace
+
+std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& model) {
+  return std::make_shared<const Tokenizer>(is_gguf(model) ? read_gguf_parts(model)
+                                                          : read_parts(model, read_tokenizer_config(model)));
 }
 
 Tokenizer::Tokenizer(TokenizerParts parts) : parts_(std::make_unique<const TokenizerParts>(std::move(parts))) {}

@@ -15,7 +15,7 @@ struct TokenizerParts;
 // Text to ids and back, for the tokenizers of LLaMA and OPT checkpoints. Immutable and safe to share between threads.
 class Tokenizer {
  public:
-  // A checkpoint directory: tokenizer.json, else tokenizer.model (SentencePiece BPE), or vocab.json + merges.txt,
+  // A GGUF file, or a checkpoint directory: tokenizer.json, else tokenizer.model (SentencePiece BPE), or vocab.json + merges.txt,
   // with tokenizer_config.json, special_tokens_map.json and added_tokens.json where they are. An explicit add_bos_token
   // or add_eos_token of tokenizer_config.json holds for each of the three. Error(input) names file and field.
   static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& model_dir);

@@ -92,21 +92,24 @@ void surround(std::vector<std::int32_t>& around, bool front, std::optional<int> 
 
 }  // namespace
 
-TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory) {
+TokenizerConfig parse_tokenizer_config(const Json& json, const std::string& where) {
   TokenizerConfig config;
+  config.where = where;
+  const JsonFields fields(where, json);
+  read_names(fields, config);
+  config.add_bos = flag(fields, "add_bos_token");
+  config.add_eos = flag(fields, "add_eos_token");
+  config.legacy = flag(fields, "legacy");
+  config.add_prefix_space = flag(fields, "add_prefix_space");
+  read_added_decoder(fields, where, config);
+  return config;
+}
+
+TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory) {
   std::error_code ignored;
   const auto file = directory / "tokenizer_config.json";
-  config.where = file.string();
-  if (std::filesystem::exists(file, ignored)) {
-    const Json json = read_json(file);
-    const JsonFields fields(config.where, json);
-    read_names(fields, config);
-    config.add_bos = flag(fields, "add_bos_token");
-    config.add_eos = flag(fields, "add_eos_token");
-    config.legacy = flag(fields, "legacy");
-    config.add_prefix_space = flag(fields, "add_prefix_space");
-    read_added_decoder(fields, config.where, config);
-  }
+  const bool there = std::filesystem::exists(file, ignored);
+  TokenizerConfig config = parse_tokenizer_config(there ? read_json(file) : Json::object(), file.string());
   if (const auto map = directory / "special_tokens_map.json"; std::filesystem::exists(map, ignored)) {
     const Json json = read_json(map);
     read_names(JsonFields(map.string(), json), config);

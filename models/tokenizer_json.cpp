@@ -119,9 +119,7 @@ void add_merge(const std::string& where, std::size_t rank, std::string_view left
   model.merges.add(left_id, right_id, static_cast<std::uint32_t>(rank), id_of(merged));
 }
 
-TokenizerParts read_tokenizer_json(const std::filesystem::path& file) {
-  const std::string where = file.string();
-  const Json json = read_json(file);
+TokenizerParts parse_tokenizer_json(const Json& json, const std::string& where) {
   const JsonFields fields(where, json);
   if (fields.text_or("version", "1.0") != "1.0") fields.refuse("version", "\"1.0\"");
   TokenizerParts parts;

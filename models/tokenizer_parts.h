@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/json.h"
 #include "models/bpe.h"
 #include "models/tokenizer_added.h"
 #include "models/tokenizer_decode.h"
@@ -43,9 +44,11 @@ struct TokenizerConfig {
   std::vector<std::string> additional;  // further special tokens, by name
 };
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& directory);
+TokenizerConfig parse_tokenizer_config(const Json& json, const std::string& where);  // the first of them alone
 
-TokenizerParts read_tokenizer_json(const std::filesystem::path& file);
-TokenizerParts read_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
+// `where` names the file in messages.
+TokenizerParts parse_tokenizer_json(const Json& json, const std::string& where);
+TokenizerParts parse_sentencepiece(std::string_view bytes, const std::string& where, const TokenizerConfig& config);
 TokenizerParts read_vocab_and_merges(const std::filesystem::path& vocab, const std::filesystem::path& merges,
                                      const TokenizerConfig& config);
 

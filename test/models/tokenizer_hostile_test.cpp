@@ -11,6 +11,7 @@
 #include "models/tokenizer.h"
 #include "models/unicode.h"
 #include "test/shared_data.h"
+#include "test/temp_dir.h"
 
 namespace sinter {
 namespace {
@@ -18,29 +19,21 @@ namespace {
 namespace fs = std::filesystem;
 using Ids = std::vector<std::int32_t>;
 
-// A directory that is removed at the end of the test.
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "sinter_tokenizer_XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~Folder() { fs::remove_all(path); }
+struct Folder : test::TempDir {
   // Neither synced nor written over an old file (which some file systems sync): there are thousands of these.
   void write(const char* name, std::string_view text) const {
-    fs::remove(path / name);
-    std::ofstream(path / name, std::ios::binary) << text;
+    fs::remove(path() / name);
+    std::ofstream(path() / name, std::ios::binary) << text;
   }
   void copy(const std::string& fixture, const char* name) const {
-    fs::copy_file(test::golden("tokenizers") / fixture / name, path / name, fs::copy_options::overwrite_existing);
+    fs::copy_file(test::golden("tokenizers") / fixture / name, path() / name, fs::copy_options::overwrite_existing);
   }
 };
 
 // The message of the Error(input) that loading gives, "" when it loads.
 std::string complaint(const Folder& folder) {
   try {
-    Tokenizer::load(folder.path);
+    Tokenizer::load(folder.path());
   } catch (const Error& error) {
     CHECK(error.code() == ErrorCode::input);
     CHECK(std::string(error.what()).find('\n') == std::string::npos);
@@ -104,13 +97,13 @@ TEST_CASE("Mutated tokenizer files give an error or a tokenizer that works") {
       for (std::uint32_t n = 1 + next() % 3; n > 0; --n) bytes[next() % bytes.size()] = static_cast<char>(next() % 128);
       folder.write(file, bytes);
       try {
-        const auto tokenizer = Tokenizer::load(folder.path);
+        const auto tokenizer = Tokenizer::load(folder.path());
         ++loaded;
         const Ids ids = tokenizer->encode("Anna walks to the caf\u00e9 again \U0001F642");
         CHECK(unicode::is_valid(tokenizer->decode(ids)));
       } catch (const Error& error) { CHECK(error.code() == ErrorCode::input); }
     }
-    fs::remove(folder.path / file);
+    fs::remove(folder / file);
     return loaded;
   };
   // Both outcomes must occur; nearly every byte of a tokenizer.json matters, so few mutants load.
@@ -204,7 +197,7 @@ TEST_CASE("A regular expression that explodes is an error, not a hang") {
   Json json = read_json(test::golden("tokenizers") / "json_gpt2" / "tokenizer.json");
   json["pre_tokenizer"] = Json::parse(R"({"type":"Split","pattern":{"Regex":"(a+)+$"},"behavior":"Isolated"})");
   folder.write("tokenizer.json", json.dump());
-  const auto tokenizer = Tokenizer::load(folder.path);
+  const auto tokenizer = Tokenizer::load(folder.path());
   CHECK_THROWS_WITH_AS(tokenizer->encode(std::string(60, 'a') + "b"), doctest::Contains("pattern.Regex"), Error);
 }
 
