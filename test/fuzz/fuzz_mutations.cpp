@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "test/fuzz/interchange_targets.h"
 #include "test/fuzz/model_targets.h"
 #include "test/fuzz/targets.h"
 
@@ -12,16 +13,21 @@ namespace {
 
 std::size_t largest = SIZE_MAX;  // of the suite that runs
 
-}  // namespace
-
-void* operator new(std::size_t bytes) {
+void* obtain(std::size_t bytes) noexcept {
   if (bytes > largest) {
     std::fprintf(stderr, "allocation of %zu bytes for a small input\n", bytes);
     std::abort();
   }
-  if (void* p = std::malloc(bytes ? bytes : 1)) return p;
+  return std::malloc(bytes ? bytes : 1);
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+  if (void* p = obtain(bytes)) return p;
   throw std::bad_alloc();
 }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return obtain(bytes); }  // std::stable_sort
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 
@@ -32,7 +38,8 @@ int main(int argc, char** argv) {
   const std::vector<std::string> only(argv + std::min(argc, 3), argv + argc);
   try {
     for (const auto& suite : {safetensors_suite(), index_suite(), json_suite(), config_suite(), sentencepiece_suite(),
-                              tokenizer_json_suite(), packed_suite()}) {
+                              tokenizer_json_suite(), packed_suite(), weight_suite(), vocabulary_suite(), zip_suite(),
+                              pickle_suite(), foreign_suite(), gguf_suite()}) {
       if (!only.empty() && std::ranges::find(only, suite.name) == only.end()) continue;
       largest = suite.largest;
       const auto tally = run_mutations(suite, first, count);

@@ -1,9 +1,5 @@
-#include "core/file.h"
-#include "core/tensor_file.h"
 #include "models/protobuf.h"
-#include "ops/packed_int.h"
 #include "test/fuzz/model_targets.h"
-#include "test/temp_dir.h"
 
 // Sound samples that mutations start from, and the words that they are spliced with.
 namespace sinter::fuzz {
@@ -50,25 +46,6 @@ std::string sentencepiece_sample(bool byte_fallback) {
   normalizer.integer(5, 1);
   out.bytes(3, normalizer.message());
   return out.message();
-}
-
-// Weight "q": 3 bits, groups of 2, act-order; weight "d": dense bf16.
-std::string packed_sample() {
-  const std::uint8_t codes[15] = {1, 7, 3, 0, 2, 5, 6, 4, 1, 0, 7, 7, 0, 3, 2}, zeros[9] = {3, 4, 1, 0, 7, 2, 5, 5, 3};
-  const float scales[9] = {0.5f, 1, 2, -1, 0.25f, 0, 3, 1, 1};
-  const std::int32_t order[5] = {3, 1, 4, 0, 2};
-  const bf16 dense[6] = {from_float<bf16>(1),    from_float<bf16>(-2), from_float<bf16>(0),
-                         from_float<bf16>(0.5f), from_float<bf16>(3),  from_float<bf16>(7)};
-  const test::TempDir dir;
-  write_tensors(dir / "s",
-                {{"q.codes", pack_codes(Tensor::of<std::uint8_t>({3, 5}, codes), 3)},
-                 {"q.scale", Tensor::of<float>({3, 3}, scales)},
-                 {"q.zero", Tensor::of<std::uint8_t>({3, 3}, zeros)},
-                 {"q.order", Tensor::of<std::int32_t>({5}, order)},
-                 {"d.weight", Tensor::of<bf16>({2, 3}, dense)}},
-                {{"sinter.weights", R"({"q":{"tag":"grouped_int","version":1,"fields":{"bits":3,"group":2,"cols":5}},)"
-                                    R"("d":{"tag":"dense","version":1,"fields":{}}})"}});
-  return read_text(dir / "s");
 }
 
 constexpr const char* kByteFallbackJson =
@@ -156,35 +133,6 @@ Suite tokenizer_json_suite() {
           false,
           load_tokenizer_json,
           std::size_t{64} << 20};  // a table of 2^20 names, for an id just below that bound
-}
-
-Suite packed_suite() {
-  return {"packed",
-          {packed_sample()},
-          {R"(\"bits\":)",
-           R"(\"group\":)",
-           R"(\"cols\":)",
-           R"(\"version\":2)",
-           R"(\"tag\":\"dense\")",
-           R"(\"q\":)",
-           R"(\"order\":1,)",
-           R"(\"fields\":{})",
-           "null",
-           "{}",
-           "[]",
-           "[3,3]",
-           "[1,5]",
-           "[0,5]",
-           "\"U8\"",
-           "\"F32\"",
-           "\"I32\"",
-           "q.codes",
-           "q.zero",
-           "q.order",
-           "d.weight",
-           "9223372036854775807"},
-          true,
-          load_packed_file};
 }
 
 }  // namespace sinter::fuzz

@@ -14,10 +14,13 @@ Outcome load_sentencepiece(std::string_view input);
 Outcome load_tokenizer_json(std::string_view input);
 // A model.safetensors with weights in formats of ours: Checkpoint, load_packed, and each product once.
 Outcome load_packed_file(std::string_view input);
+// The same behind the file: a Packed of any fields and tensors.
+Outcome load_weight(std::string_view input);
 
 Suite config_suite();
 Suite sentencepiece_suite();
 Suite tokenizer_json_suite();
 Suite packed_suite();
+Suite weight_suite();
 
 }  // namespace sinter::fuzz
