@@ -11,6 +11,7 @@ import subprocess
 import sys
 import types
 
+import numpy as np
 import torch
 import transformers
 from transformers.pytorch_utils import Conv1D
@@ -34,16 +35,36 @@ def import_from(folder, names, stubs=()):
     finally:
         sys.path.remove(str(folder))
         for name in set(sys.modules) - before:
-            origin = getattr(sys.modules[name], "__file__", None)
-            if name in stubs or (origin and origin.startswith(str(folder))):
+            module = sys.modules[name]
+            origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), "")
+            if name in stubs or origin.startswith(str(folder)):
                 del sys.modules[name]
     return found
 
 
-def import_wanda(folder):
-    """Wanda's pruning module; its loader of calibration data is replaced by the `batches` of the caller."""
-    (prune,) = import_from(folder, ["lib.prune"], stubs=["datasets"])
-    return prune
+def import_pruning(folder):
+    """The pruning modules for LLaMA and OPT of Wanda or DSnoT, whose loaders of data the caller replaces."""
+    return import_from(folder, ["lib.prune", "lib.prune_opt"], stubs=["datasets"])
+
+
+def accumulating(wrapped_class):
+    """DSnoT's statistics with the Hessian that its SparseGPT start needs: the published code allocates it and adds
+    nothing to it. Summed as the solver of the same repository does."""
+    class Accumulating(wrapped_class):
+        def add_batch(self, inp, out):
+            super().add_batch(inp, out)
+            if self.initial_method == "sparsegpt":
+                x = inp.reshape(-1, inp.shape[-1]).t().float()
+                self.H *= (self.nsamples - 1) / self.nsamples
+                self.H += 2 / self.nsamples * x.matmul(x.t())
+    return Accumulating
+
+
+def dsnot_arguments(initial, cycles, samples, sparsity=0.5, same_sign=False, skip_layer="no_skip"):
+    return types.SimpleNamespace(
+        nsamples=samples, seed=0, sparsity_ratio=sparsity, initial_method=initial, max_cycle_time=cycles,
+        update_threshold=0.1, update_threshold_for_sum=0.1, pow_of_var_regrowing=1, skip_layer=skip_layer,
+        skip_sub_layer="no_skip", without_DSnoT=False, without_same_sign=not same_sign, get_time_overhead=False)
 
 
 def commit(folder):
@@ -51,15 +72,24 @@ def commit(folder):
                           check=True).stdout.strip()
 
 
-def recording(quantizer_class):
+def recording(quantizer_class, mse=False):
     """A quantizer class that keeps each (scale, zero) it finds, in order, in the list `log` of the class."""
     class Recording(quantizer_class):
         log = []
+
+        def configure(self, bits, **options):
+            super().configure(bits, **{**options, "mse": mse})
 
         def find_params(self, x, weight=False):
             super().find_params(x, weight=weight)
             Recording.log.append((self.scale.flatten().clone(), self.zero.flatten().clone()))
     return Recording
+
+
+def pack(values, bits):
+    """Row-major values as one stream of bits, least significant bit first, padded with zeros to whole bytes."""
+    stream = (values.reshape(-1, 1) >> np.arange(bits, dtype=np.uint8)) & 1
+    return np.packbits(stream.astype(np.uint8).ravel(), bitorder="little")
 
 
 def printed_error(run):

@@ -1,6 +1,6 @@
 """Whole-model golden files: the authors' block-by-block pipelines on a trained LLaMA and on a tiny random OPT.
 
-    python make_pipeline.py --sparsegpt DIR --gptq DIR --wanda DIR --model stories260K-DIR [--out DIR]
+    python make_pipeline.py --sparsegpt DIR --gptq DIR --wanda DIR --dsnot DIR --model stories260K-DIR [--out DIR]
 
 Windows are sampled from the models themselves, so no data set is copied. Dense weights, f32, one thread.
 """
@@ -20,20 +20,53 @@ from transformers import AutoModelForCausalLM
 import authors
 
 PERCDAMP, BLOCK = 0.01, 128
-# Settings of both families; `keep` lists the blocks whose codes are stored (all where it is missing).
+# Fewer swaps than would exhaust the pruned weights of one sign, where DSnoT's code prunes kept ones for nothing.
+CYCLES = {"llama": 5, "opt": 3}
+# One row in so many is stored, which keeps the files small.
+ROW_STEP = {"stories260K": 5, "opt_pre_norm": 1}
+# Widths that 8 does not divide: the settings of groups of 8 leave these linears dense.
+ODD = ("down_proj", "fc2")
 SPARSE = {
     "sparsegpt_p50": dict(sparsity=0.5),
+    "sparsegpt_p75": dict(sparsity=0.75),
     "sparsegpt_2_4": dict(sparsity=0.5, prunen=2, prunem=4),
+    "sparsegpt_4_8": dict(sparsity=0.5, prunen=4, prunem=8, skip=ODD),
+    "sparsegpt_2_8": dict(sparsity=0.75, prunen=6, prunem=8, skip=ODD),
     "sparsegpt_p50_b4": dict(sparsity=0.5, wbits=4),
+    "sparsegpt_2_4_b4": dict(sparsity=0.5, prunen=2, prunem=4, wbits=4),
 }
 QUANT = {
-    "gptq_b4": dict(wbits=4),
+    "gptq_b2": dict(wbits=2),
     "gptq_b3": dict(wbits=3),
-    "gptq_b4_g32": dict(wbits=4, groupsize=32, keep=(0, 4)),
-    "gptq_b4_act_seq": dict(wbits=4, act_order=True, true_sequential=True, keep=(0, 4)),
+    "gptq_b4": dict(wbits=4),
+    "gptq_b8": dict(wbits=8),
+    "gptq_b4_act": dict(wbits=4, act_order=True),
+    "gptq_b4_sym": dict(wbits=4, sym=True),
+    "gptq_b3_mse": dict(wbits=3, mse=True),
+    "gptq_b4_g16": dict(wbits=4, groupsize=16),
+    "gptq_b3_g16_static_act": dict(wbits=3, groupsize=16, static_groups=True, act_order=True),
+    "gptq_b4_act_seq": dict(wbits=4, act_order=True, true_sequential=True),
 }
-WANDA = {"wanda_p50": (0, 0), "wanda_2_4": (2, 4)}
-OPT_SETTINGS = ("sparsegpt_p50", "gptq_b4")
+PRUNE = {
+    "wanda_p50": dict(tool="wanda"),
+    "wanda_2_4": dict(tool="wanda", pattern=(2, 4)),
+    "wanda_4_8": dict(tool="wanda", pattern=(4, 8), skip=ODD),
+    "wanda_variant_p50": dict(tool="wanda", variant=True),
+    "magnitude_p50": dict(tool="magnitude"),
+    "magnitude_2_4": dict(tool="magnitude", pattern=(2, 4)),
+    "magnitude_4_8": dict(tool="magnitude", pattern=(4, 8), skip=ODD),
+    "dsnot_wanda_p60": dict(tool="dsnot", initial="wanda", sparsity=0.6),
+    "dsnot_magnitude_p60": dict(tool="dsnot", initial="magnitude", sparsity=0.6),
+    "dsnot_sparsegpt_p60": dict(tool="dsnot", initial="sparsegpt", sparsity=0.6),
+    "dsnot_wanda_p60_attention": dict(tool="dsnot", initial="wanda", sparsity=0.6, skip_layer="mlp"),
+    "dsnot_wanda_2_4": dict(tool="dsnot", initial="wanda", pattern=(2, 4)),
+    "dsnot_magnitude_2_4": dict(tool="dsnot", initial="magnitude", pattern=(2, 4)),
+}
+# What the OPT scripts lack: the variant, true-sequential. DSnoT's n:m knows the names of attention only, and where a
+# unit of fc2's input never fires it divides 0 by 0 and grows that one first.
+NOT_OPT = ("wanda_variant_p50", "gptq_b4_act_seq")
+OPT_SKIP = {"dsnot_wanda_2_4": ("fc1", "fc2"), "dsnot_magnitude_2_4": ("fc1", "fc2"), "dsnot_wanda_p60": ("fc2",),
+            "dsnot_magnitude_p60": ("fc2",), "dsnot_sparsegpt_p60": ("fc2",)}
 
 
 def sample_windows(model, sequences, length, cut, first, seed):
@@ -64,6 +97,18 @@ def linears(model):
 
 
 @contextlib.contextmanager
+def leaving_out(module, skip):
+    """Hides the linears whose names end so from an authors' module."""
+    find = module.find_layers
+    module.find_layers = lambda *args, **more: {
+        name: layer for name, layer in find(*args, **more).items() if not name.endswith(skip)}
+    try:
+        yield
+    finally:
+        module.find_layers = find
+
+
+@contextlib.contextmanager
 def callable_by_old_code(model, tokens):
     """The authors' loops call a block with hidden states and mask only and expect a tuple back."""
     inner = model.model
@@ -91,10 +136,11 @@ def run_sparsegpt(code, model, windows, options):
     module = code.opt if model.config.model_type == "opt" else code.llama
     entry = module.opt_sequential if model.config.model_type == "opt" else module.llama_sequential
     module.Quantizer = authors.recording(code.quant.Quantizer)
+    skip = options.pop("skip", ())
     module.args = types.SimpleNamespace(**{**dict(
         nsamples=len(windows), minlayer=-1, maxlayer=1000, prune_only="", invert=False, wbits=16, sparsity=0.0,
         prunen=0, prunem=0, percdamp=PERCDAMP, blocksize=BLOCK, true_sequential=False), **options})
-    with callable_by_old_code(model, windows.shape[1]):
+    with callable_by_old_code(model, windows.shape[1]), leaving_out(module, skip):
         entry(model, [(window[None],) for window in windows], torch.device("cpu"))
     return module.Quantizer.log
 
@@ -102,7 +148,7 @@ def run_sparsegpt(code, model, windows, options):
 def run_gptq(code, model, windows, options):
     module = code.opt if model.config.model_type == "opt" else code.llama
     entry = module.opt_sequential if model.config.model_type == "opt" else module.llama_sequential
-    module.Quantizer = authors.recording(code.quant.Quantizer)
+    module.Quantizer = authors.recording(code.quant.Quantizer, options.pop("mse", False))
     module.args = types.SimpleNamespace(**{**dict(
         nsamples=len(windows), sym=False, trits=False, percdamp=PERCDAMP, groupsize=-1, act_order=False,
         static_groups=False, true_sequential=False, nearest=False), **options})
@@ -111,12 +157,32 @@ def run_gptq(code, model, windows, options):
     return module.Quantizer.log
 
 
-def run_wanda(code, model, windows, pattern):
-    batches = [(window[None],) for window in windows]
-    code.get_loaders = lambda *_, **__: (batches, None)
-    args = types.SimpleNamespace(nsamples=len(batches), seed=0, sparsity_ratio=0.5, use_variant=False)
-    with callable_by_old_code(model, windows.shape[1]):
-        code.prune_wanda(args, model, None, torch.device("cpu"), prune_n=pattern[0], prune_m=pattern[1])
+def run_pruning(code, model, windows, options):
+    """Wanda, magnitude and DSnoT. OPT's module of Wanda has all of them, DSnoT's its own method only."""
+    opt = model.config.model_type == "opt"
+    tool, samples = options["tool"], len(windows)
+    module = code["dsnot" if tool == "dsnot" else "wanda"][opt]
+    module.get_loaders = lambda *_, **__: ([(window[None],) for window in windows], None)
+    function = getattr(module, {"wanda": "prune_wanda", "magnitude": "prune_magnitude",
+                                "dsnot": "prune_DSnoT_opt" if opt else "prune_DSnoT"}[tool])
+    if tool == "dsnot":
+        args = authors.dsnot_arguments(options["initial"], CYCLES[model.config.model_type], samples,
+                                       options.get("sparsity", 0.5), skip_layer=options.get("skip_layer", "no_skip"))
+    else:
+        args = types.SimpleNamespace(nsamples=samples, seed=0, sparsity_ratio=0.5,
+                                     use_variant=options.get("variant", False))
+    n, m = options.get("pattern", (0, 0))
+    with callable_by_old_code(model, windows.shape[1]), leaving_out(module, options.get("skip", ())):
+        function(args, model, None, torch.device("cpu"), prune_n=n, prune_m=m)
+    if tool == "dsnot":
+        check_zeros(model, args.sparsity_ratio, options.get("skip", ()))
+
+
+def check_zeros(model, share, skip):
+    for name, layer in linears(model).items():
+        expected = int(layer.in_features * share)
+        rows = ((layer.weight.data == 0).sum(1) != expected).sum().item()
+        assert rows == 0 or name.endswith(skip), f"{rows} rows of {name} have not {expected} zeros"
 
 
 def order_of_solving(names, true_sequential):
@@ -145,61 +211,54 @@ def all_codes(model, log, options):
     return result
 
 
-def pack(values, bits):
-    """Row-major values as one stream of bits, least significant bit first, padded with zeros to whole bytes."""
-    stream = (values.reshape(-1, 1) >> np.arange(bits, dtype=np.uint8)) & 1
-    return np.packbits(stream.astype(np.uint8).ravel(), bitorder="little")
-
-
 def compress(code, model, windows, name):
-    """One setting: the compressed model, and per linear what is compared with (bits wide) under its full name."""
-    options = dict(SPARSE.get(name) or QUANT.get(name) or {})
-    keep, bits = options.pop("keep", None), options.get("wbits")
+    """One setting: per linear what is compared with (bits wide) under its full name."""
+    options = dict(SPARSE.get(name) or QUANT.get(name) or PRUNE.get(name))
+    if model.config.model_type == "opt" and name in OPT_SKIP:
+        options["skip"] = OPT_SKIP[name]
+    bits, skip, log = options.get("wbits", 1), options.get("skip", ()), []
     if name in SPARSE:
         log = run_sparsegpt(code["sparsegpt"], model, windows, options)
     elif name in QUANT:
         log = run_gptq(code["gptq"], model, windows, options)
     else:
-        log = run_wanda(code["wanda"], model, windows, WANDA[name])
-    tensors = {}
-    if bits:
-        for key, codes in all_codes(model, log, options).items():
-            if keep is None or int(key.split(".")[2]) in keep:
-                tensors[f"{key}.codes"] = (codes, bits)
-    else:
-        for key, layer in linears(model).items():
-            tensors[f"{key}.mask"] = ((layer.weight.data == 0).numpy().astype(np.uint8), 1)
-    return model, tensors
+        run_pruning(code, model, windows, options)
+    if bits > 1:
+        return bits, all_codes(model, log, options)
+    return bits, {key: (layer.weight.data == 0).numpy().astype(np.uint8) for key, layer in linears(model).items()
+                  if not key.endswith(skip)}
 
 
-def write(code, load, out, names, windows, eval_windows):
-    out.mkdir(parents=True, exist_ok=True)
-    for file, ids in (("windows.json", windows), ("eval_windows.json", eval_windows)):
+def write(code, load, out, name, settings, step, windows, eval_windows):
+    """`step`: of every linear, the rows 0, step, 2 step, .. are stored."""
+    for kind, ids in (("windows", windows), ("eval_windows", eval_windows)):
         rows = ",\n".join(json.dumps(row, separators=(",", ":")) for row in ids.tolist())
-        (out / file).write_text(f"[{rows}]\n")
-    losses = {"dense": mean_loss(load(), eval_windows)}
-    print(f"{out.name}: dense {losses['dense']:.6f}")
-    for name in names:
-        model, tensors = compress(code, load(), windows, name)
-        losses[name] = mean_loss(model, eval_windows)
+        (out / f"{name}.{kind}.json").write_text(f"[{rows}]\n")
+    losses, widths, tensors = {"dense": mean_loss(load(), eval_windows)}, {}, {}
+    print(f"{name}: dense {losses['dense']:.6f}")
+    for setting in settings:
+        model = load()
+        widths[setting], found = compress(code, model, windows, setting)
+        losses[setting] = mean_loss(model, eval_windows)
         exact_model = load().double()
         with authors.in_f64():
-            exact_model, exact = compress(code, exact_model, windows, name)
+            _, exact = compress(code, exact_model, windows, setting)
         exact_loss = mean_loss(exact_model, eval_windows)
-        equal = {key: (value == exact[key][0]).mean() for key, (value, _) in tensors.items()}
+        equal = {key: (value == exact[key]).mean() for key, value in found.items()}
         worst = min(equal, key=equal.get)
-        bits = next(iter(tensors.values()))[1]
-        safetensors.numpy.save_file({key: pack(*value) for key, value in tensors.items()},
-                                    out / f"{name}.safetensors", metadata={"bits": str(bits)})
-        (out / f"{name}.safetensors").chmod(0o644)
-        print(f"  {name:18} loss {losses[name]:.6f} (in f64 {exact_loss:.6f}); f32 and f64 agree in "
+        print(f"  {setting:26} loss {losses[setting]:.6f} (in f64 {exact_loss:.6f}); f32 and f64 agree in "
               f"{np.mean(list(equal.values())):.5f}, least {equal[worst]:.5f} at {worst}")
-    return losses
+        tensors |= {f"{setting}/{key}": authors.pack(np.ascontiguousarray(value[::step]), widths[setting])
+                    for key, value in found.items()}
+    file = out / f"{name}.safetensors"
+    safetensors.numpy.save_file(tensors, file)
+    file.chmod(0o644)
+    return losses, widths
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("sparsegpt", "gptq", "wanda", "model"):
+    for name in ("sparsegpt", "gptq", "wanda", "dsnot", "model"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     here = pathlib.Path(__file__).parent
     parser.add_argument("--out", type=pathlib.Path, default=here / "pipeline")
@@ -208,20 +267,27 @@ def main():
     authors.stand_in_for_the_gpu()
     solvers = {name: types.SimpleNamespace(**dict(zip(("llama", "opt", "quant"), authors.import_from(
         getattr(args, name), ["llama", "opt", "quant"], stubs=["wandb"])))) for name in ("sparsegpt", "gptq")}
-    code = dict(solvers, wanda=authors.import_wanda(args.wanda))
+    code = dict(solvers, wanda=authors.import_pruning(args.wanda), dsnot=authors.import_pruning(args.dsnot))
+    for module in code["dsnot"]:
+        module.WrappedGPT = authors.accumulating(module.WrappedGPT)
     load = functools.partial(AutoModelForCausalLM.from_pretrained, dtype=torch.float32, attn_implementation="eager")
     llama, opt = (functools.partial(load, path) for path in (args.model, here / "models" / "opt_pre_norm"))
-    losses = {
-        "stories260K": write(code, llama, args.out, [*SPARSE, *WANDA, *QUANT],
-                             sample_windows(llama().eval(), 8, 512, 128, 1, seed=1),
+    args.out.mkdir(parents=True, exist_ok=True)
+    settings = [*SPARSE, *PRUNE, *QUANT]
+    runs = {
+        "stories260K": write(code, llama, args.out, "stories260K", settings, ROW_STEP["stories260K"],
+                             sample_windows(llama().eval(), 8, 512, 128, 1, seed=14),
                              sample_windows(llama().eval(), 4, 512, 128, 1, seed=2)),
-        "opt_pre_norm": write(code, opt, args.out / "opt", OPT_SETTINGS,
+        "opt_pre_norm": write(code, opt, args.out, "opt_pre_norm", [s for s in settings if s not in NOT_OPT],
+                              ROW_STEP["opt_pre_norm"],
                               sample_windows(opt().eval(), 32, 48, 48, 2, seed=3),
                               sample_windows(opt().eval(), 16, 48, 48, 2, seed=4))}
     made_with = dict(torch=torch.__version__, transformers=transformers.__version__,
                      **{name: authors.commit(getattr(args, name)) for name in code})
     (args.out / "losses.json").write_text(json.dumps(
-        dict(losses=losses, percdamp=PERCDAMP, blocksize=BLOCK, made_with=made_with), indent=1) + "\n")
+        dict(losses={name: run[0] for name, run in runs.items()}, bits={name: run[1] for name, run in runs.items()},
+             percdamp=PERCDAMP, blocksize=BLOCK, dsnot_cycles=CYCLES, row_step=ROW_STEP,
+             made_with=made_with), indent=1) + "\n")
 
 
 if __name__ == "__main__":
