@@ -5,6 +5,8 @@
 
 #include "core/basic_kernels.h"
 #include "core/file.h"
+#include "core/fnv.h"
+#include "models/tensor_store.h"
 
 namespace sinter {
 namespace {
@@ -13,15 +15,12 @@ namespace fs = std::filesystem;
 
 // FNV-1a over all pieces: two tokenizers that agree on it read the same ids.
 std::string tokenizer_fingerprint(const Tokenizer& t) {
-  std::uint64_t h = 0xcbf29ce484222325ull;
-  const auto mix = [&h](std::string_view s) {
-    for (const char c : s) h = (h ^ std::uint8_t(c)) * 0x100000001b3ull;
-    h = (h ^ 0xffu) * 0x100000001b3ull;
-  };
-  for (std::int64_t i = 0; i < t.size(); ++i) mix(t.piece(std::int32_t(i)));
-  char text[20];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(h));
-  return text;
+  Fnv64 hash;
+  for (std::int64_t i = 0; i < t.size(); ++i) {
+    hash.add(t.piece(std::int32_t(i)));
+    hash.add("\xff");
+  }
+  return hash.hex();
 }
 
 Json adapter_config(const Tensor& prompt, const ModelConfig& c, const std::string& base) {
@@ -103,26 +102,51 @@ void save_prompt(const fs::path& path, const Tensor& prompt, const CausalLM& mod
   dir.commit();
 }
 
+namespace {
+
+// P.safetensors; a PEFT directory, whose tensors may be in a .bin; or, as the authors of the paper save it, the
+// nn.Embedding itself in soft_prompt.model.
+fs::path prompt_file(const fs::path& path) {
+  if (!fs::is_directory(path)) return path;
+  for (const char* name : {"adapter_model.safetensors", "adapter_model.bin", "soft_prompt.model"})
+    if (fs::exists(path / name)) return path / name;
+  fail(ErrorCode::input, path.string(), "holds no adapter_model.safetensors, adapter_model.bin or soft_prompt.model");
+}
+
+struct StoredPrompt {
+  std::string name;
+  Tensor rows;
+  std::map<std::string, std::string> metadata;
+};
+StoredPrompt read_prompt(const fs::path& file) {
+  constexpr const char* kName = "prompt_embeddings";
+  if (file.extension() != ".bin" && file.extension() != ".model") {
+    const TensorFile from(file);
+    return {kName, from.tensor(kName), from.metadata()};
+  }
+  const auto from = open_bin(file);
+  const std::string name = from->has("weight") ? "weight" : kName;
+  return {name, from->tensor(name), {}};
+}
+
+}  // namespace
+
 Tensor load_prompt(const fs::path& path, const CausalLM& model, const Tokenizer& tokenizer) {
-  const bool directory = fs::is_directory(path);
   std::optional<std::int64_t> rows;
-  if (directory) {
-    const auto config = path / "adapter_config.json";
+  if (const auto config = path / "adapter_config.json"; fs::exists(config)) {
     const Json json = read_json(config);
     const JsonFields f(config.string(), json);
     if (f.text("peft_type") != "PROMPT_TUNING") f.refuse("peft_type", "PROMPT_TUNING");
     if (json.contains("num_virtual_tokens")) rows = f.integer("num_virtual_tokens", 1, std::int64_t(1) << 20);
   }
-  const fs::path file = directory ? path / "adapter_model.safetensors" : path;
-  const TensorFile from(file);
-  const Tensor stored = from.tensor("prompt_embeddings");
+  const fs::path file = prompt_file(path);
+  const auto [name, stored, meta] = read_prompt(file);
   const std::int64_t w = model.config().word_width;
   require(stored.shape().rank() == 2 && stored.shape()[0] > 0 && stored.shape()[1] == w && is_float(stored.dtype()),
-          ErrorCode::input, file.string(), "tensor prompt_embeddings has shape ", stored.shape(), " and type ",
+          ErrorCode::input, file.string(), "tensor ", name, " has shape ", stored.shape(), " and type ",
           info(stored.dtype()).name, ", the model needs float rows of width ", w);
-  require(!rows || *rows == stored.shape()[0], ErrorCode::input, file.string(), "tensor prompt_embeddings has ",
+  require(!rows || *rows == stored.shape()[0], ErrorCode::input, file.string(), "tensor ", name, " has ",
           stored.shape()[0], " rows, adapter_config.json says num_virtual_tokens ", rows.value_or(0));
-  const auto& meta = from.metadata();
   if (const auto it = meta.find("sinter.tokenizer"); it != meta.end())
     require(it->second == tokenizer_fingerprint(tokenizer), ErrorCode::input, file.string(),
             "was learned with another tokenizer");

@@ -39,7 +39,9 @@ struct PromptFacts {
 void save_prompt(const std::filesystem::path&, const Tensor& prompt, const CausalLM&, const Tokenizer&,
                  const PromptFacts&);
 
-// Error(input) names what does not fit: width, vocabulary, type, or a file that is no soft prompt.
+// Also what others save: a PEFT directory with adapter_model.bin, and the nn.Embedding that the authors' code writes as
+// soft_prompt.model (the file, or a directory with it). Error(input) names what does not fit: width, vocabulary, type,
+// or a file that is no soft prompt.
 Tensor load_prompt(const std::filesystem::path&, const CausalLM&, const Tokenizer&);
 
 }  // namespace sinter

@@ -27,7 +27,11 @@ inline Tensor correlated_inputs(std::int64_t tokens, std::int64_t n, std::uint64
 
 inline LayerStats stats_of(const Tensor& x, std::int64_t sequences = 1) {
   const std::int64_t n = x.shape()[1];
-  LayerStats s{x.shape()[0], sequences, Tensor::zeros({n}, x.dtype()), Tensor::zeros({n, n}, x.dtype())};
+  LayerStats s;
+  s.tokens = x.shape()[0];
+  s.sequences = sequences;
+  s.column_sq = Tensor::zeros({n}, x.dtype());
+  s.gram = Tensor::zeros({n, n}, x.dtype());
   add_gram(s.gram, x);
   visit_float(x.dtype(), "stats_of", [&]<class T>() {
     for (T& v : s.gram.mutable_data<T>()) v *= T(2. / double(sequences));

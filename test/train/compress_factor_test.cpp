@@ -32,10 +32,45 @@ Tensor without_column(const Tensor& t, std::int64_t gone) {
 TEST_CASE("The factor is that of the damped matrix") {
   const Layer layer(1, 60, 40);
   const Factor f = factorise(layer.stats.gram, {.damp = 0.05}, "layer");
-  CHECK(distance(f.upper, *inverse_factor(damped_hessian(layer.stats.gram, 0.05))) < 1e-13);
+  CHECK(distance(f.root, *upper_cholesky(damped_hessian(layer.stats.gram, 0.05))) < 1e-13);
   CHECK(f.damp == 0.05);
   CHECK(f.ladder == 0);
   CHECK(f.dead.empty());
+}
+
+TEST_CASE("A Gram matrix that is given up becomes the factor in its place, and one that is not stays as it is") {
+  const Layer layer(1, 300, 44, DType::f32);
+  const Tensor before = layer.stats.gram.clone();
+  for (const bool act_order : {false, true}) {
+    const FactorRequest request{.damp = 0.01, .act_order = act_order};
+    const Factor kept = factorise(layer.stats.gram, request, "layer");
+    CHECK(same_bits(layer.stats.gram, before));
+    Tensor mine = before.clone();
+    const std::byte* const at = mine.raw();
+    const Factor given = factorise(std::move(mine), request, "layer");
+    CHECK(given.root.raw() == at);
+    CHECK(same_bits(given.root, kept.root));
+  }
+  // Also after steps of the ladder
+  Tensor h = indefinite(0.5, DType::f32);
+  const std::byte* const at = h.raw();
+  const Tensor expected = factorise(h, {.damp = 1}, "layer").root;
+  const Factor f = factorise(std::move(h), {.damp = 0.01}, "layer");
+  CHECK(f.ladder == 2);
+  CHECK(f.root.raw() == at);
+  CHECK(distance(f.root, expected) < 1e-6);
+}
+
+TEST_CASE("The factor in act-order is that of the matrix with its rows and columns in that order") {
+  const std::int64_t n = 70;
+  const Layer layer(1, n, 45);
+  const Factor f = factorise(layer.stats.gram, {.damp = 0.01, .act_order = true}, "layer");
+  const Tensor h = damped_hessian(layer.stats.gram, 0.01);
+  Tensor sorted = Tensor::empty({n, n}, DType::f64);
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < n; ++j)
+      sorted.mutable_data<double>()[std::size_t(i * n + j)] = at(h, f.order[std::size_t(i)], f.order[std::size_t(j)]);
+  CHECK(distance(matmul(f.root, Trans::no, f.root, Trans::yes), sorted) < 1e-12 * at(sorted, 0, 0));
 }
 
 TEST_CASE("Damping grows tenfold until the factorisation succeeds, and gives up with the linear's name") {
@@ -59,6 +94,7 @@ TEST_CASE("f64 is tried before giving up") {
   CHECK_THROWS_CODE(numeric, factorise(h, {.damp = 0.01}, "layer"));  // exactly singular at the last step
   const Factor f = factorise(h, {.damp = std::nextafter(0.01, 1.)}, "layer");
   CHECK(f.ladder == 4);
+  CHECK_THROWS_CODE(numeric, factorise(h, {.damp = std::nextafter(0.01, 1.), .f64 = false}, "layer"));
 }
 
 TEST_CASE("A diagonal that is not finite is an error at once") {
@@ -75,7 +111,7 @@ TEST_CASE("Act-order sorts the diagonal downwards, of equals the first first") {
   CHECK(f.dead == std::vector<std::int64_t>{5});
 }
 
-TEST_CASE("A column that no input excites becomes zero, and the others are those of the problem without it") {
+TEST_CASE("A column that no input excites becomes zero, the others are those of the problem without it (card 01.4)") {
   const std::int64_t m = 9, n = 24, dead = 5;
   const Layer base(m, n, 41);
   Tensor x = base.x.clone();
@@ -104,5 +140,6 @@ TEST_CASE("A memo factors once for one request and again for another") {
   FactorMemo memo;
   const auto a = memo.get(layer.stats.gram, {.damp = 0.01}, "q"), b = memo.get(layer.stats.gram, {.damp = 0.01}, "k");
   CHECK(a == b);
-  CHECK(memo.get(layer.stats.gram, {.damp = 0.02}, "v") != a);
+  CHECK(memo.get({}, {.damp = 0.01}, "v") == a);
+  CHECK(memo.get(layer.stats.gram, {.damp = 0.02}, "o") != a);
 }

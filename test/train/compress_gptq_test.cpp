@@ -26,7 +26,7 @@ Tensor permuted_columns(const Tensor& t, const std::vector<std::int64_t>& order)
 
 }  // namespace
 
-TEST_CASE("A weight that lies on its grid comes back bit for bit, without loss") {
+TEST_CASE("A weight that lies on its grid comes back bit for bit, without loss (card 03.1)") {
   const Layer layer(17, 64, 20, DType::f32);
   const Grid grid = find_grid(layer.w, {.bits = 8}, "w");
   const Tensor w = dequantise(nearest_codes(layer.w, grid, 8), grid);
@@ -34,13 +34,13 @@ TEST_CASE("A weight that lies on its grid comes back bit for bit, without loss")
   o.grid = GridRule{.bits = 8};
   o.known = grid;
   const ObsResult r =
-      solve_obs(w, *inverse_factor(cast(damped_hessian(layer.stats.gram, 0.01), DType::f32)), o, "layer");
+      solve_obs(w, *upper_cholesky(cast(damped_hessian(layer.stats.gram, 0.01), DType::f32)), o, "layer");
   CHECK(same_bits(r.w, w));
   CHECK(same_bits(r.codes, nearest_codes(w, grid, 8)));
   CHECK(r.loss == 0);
 }
 
-TEST_CASE("With a diagonal Hessian GPTQ is rounding to nearest, per row, in groups, static and in act-order") {
+TEST_CASE("With a diagonal Hessian GPTQ is rounding to nearest, by rows, groups, static and in act-order (card 03.3)") {
   std::vector<double> d;
   for (std::int64_t j = 0; j < 48; ++j) d.push_back(std::exp(value_at(randn({48}, 21), j)));
   LayerStats stats;
@@ -59,7 +59,7 @@ TEST_CASE("With a diagonal Hessian GPTQ is rounding to nearest, per row, in grou
   }
 }
 
-TEST_CASE("GPTQ's loss is below that of rounding to nearest, over 100 layers") {
+TEST_CASE("GPTQ's loss is below that of rounding to nearest, over 100 layers (card 03.4)") {
   double swept = 0, rounded = 0;
   int worse = 0;
   for (std::uint64_t seed = 0; seed < 100; ++seed) {
@@ -75,7 +75,7 @@ TEST_CASE("GPTQ's loss is below that of rounding to nearest, over 100 layers") {
   CHECK(worse <= 5);
 }
 
-TEST_CASE("The codes of a row of four lose no less than the best of all 4⁴") {
+TEST_CASE("The codes of a row of four lose no less than the best of all 4⁴ (card 03.4)") {
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const Layer layer(1, 4, 4000 + 20 * seed);
     const Tensor h = damped_hessian(layer.stats.gram, 0.01);
@@ -85,7 +85,7 @@ TEST_CASE("The codes of a row of four lose no less than the best of all 4⁴") {
     known.scale.mutable_data<double>()[0] = 0.8;
     known.zero.mutable_data<std::uint8_t>()[0] = 1;
     o.known = known;
-    const ObsResult r = solve_obs(layer.w, *inverse_factor(h), o, "layer");
+    const ObsResult r = solve_obs(layer.w, *upper_cholesky(h), o, "layer");
     double best = 1e300;
     for (unsigned codes = 0; codes < 256; ++codes) {
       Tensor q = Tensor::empty({1, 4}, DType::f64);
@@ -96,7 +96,7 @@ TEST_CASE("The codes of a row of four lose no less than the best of all 4⁴") {
   }
 }
 
-TEST_CASE("Every weight is on its grid, with the code that is stored, in every way of grouping") {
+TEST_CASE("Every weight is on its grid, with the code that is stored, in every way of grouping (cards 03.5, 03.6)") {
   const Layer layer(19, 70, 23, DType::f32);
   for (const char* bits : {"2", "3", "4", "8"})
     for (const char* group : {"-1", "32", "7", "70", "69"})
@@ -114,7 +114,7 @@ TEST_CASE("Every weight is on its grid, with the code that is stored, in every w
         }
 }
 
-TEST_CASE("Act-order makes the order of the inputs irrelevant") {
+TEST_CASE("Act-order makes the order of the inputs irrelevant (card 03.7)") {
   const Layer layer(11, 40, 24);
   std::vector<std::int64_t> order(40);
   for (std::int64_t j = 0; j < 40; ++j) order[std::size_t(j)] = (j * 17 + 5) % 40;
@@ -128,7 +128,7 @@ TEST_CASE("Act-order makes the order of the inputs irrelevant") {
                  permuted_columns(gptq(l.problem(), {{"bits", "3"}}).dense, order)) > 0.01);
 }
 
-TEST_CASE("Static groups differ from dynamic ones after the first group, and stale from updated ones") {
+TEST_CASE("Static groups differ from dynamic ones after the first group, and stale from updated ones (card 03.8)") {
   const Layer layer(11, 48, 25);
   const auto grouped = [&](const char* key) {
     MethodOptions o{{"bits", "4"}, {"group", "16"}};
@@ -154,18 +154,17 @@ TEST_CASE("The reported error is that of the outputs") {
   blind.stats = nullptr;
   const LayerResult b = rtn(blind, {{"bits", "3"}});
   CHECK(b.error == doctest::Approx(nmse(b.dense, layer.w)).epsilon(1e-10));
-  CHECK(r.bits_per_weight == doctest::Approx(3 + 40. / 30));
 }
 
 TEST_CASE("Options that mean nothing are refused") {
   CHECK_THROWS_TEXT(usage, "actorder", make_method("gptq", {{"actorder", "1"}}));
-  CHECK_THROWS_TEXT(usage, "bits", make_method("gptq", {{"bits", "5"}}));
-  CHECK_THROWS_TEXT(usage, "bits", make_method("gptq", {{"bits", "four"}}));
-  CHECK_THROWS_TEXT(usage, "group", make_method("gptq", {{"group", "0"}}));
-  CHECK_THROWS_TEXT(usage, "damp", make_method("gptq", {{"damp", "-1"}}));
-  CHECK_THROWS_TEXT(usage, "block", make_method("gptq", {{"block", "0"}}));
-  CHECK_THROWS_TEXT(usage, "sym", make_method("rtn", {{"sym", "2"}}));
-  CHECK_THROWS_TEXT(usage, "bits", make_method("wanda", {{"bits", "4"}}));
-  CHECK_THROWS_TEXT(usage, "sym", make_method("sparsegpt", {{"sym", "1"}}));
+  CHECK_THROWS_TEXT(usage, "--bits 5", make_method("gptq", {{"bits", "5"}}));
+  CHECK_THROWS_TEXT(usage, "--bits: four", make_method("gptq", {{"bits", "four"}}));
+  CHECK_THROWS_TEXT(usage, "--group-size 0", make_method("gptq", {{"group", "0"}}));
+  CHECK_THROWS_TEXT(usage, "--percdamp", make_method("gptq", {{"damp", "-1"}}));
+  CHECK_THROWS_TEXT(usage, "--block-size", make_method("gptq", {{"block", "0"}}));
+  CHECK_THROWS_TEXT(usage, "--sym: 2", make_method("rtn", {{"sym", "2"}}));
+  CHECK_THROWS_TEXT(usage, "--act-order", make_method("magnitude", {{"act_order", "1"}}));
+  CHECK_THROWS_TEXT(usage, "--sym", make_method("sparsegpt", {{"sym", "1"}}));
   CHECK_THROWS_TEXT(usage, "none of", make_method("obc"));
 }

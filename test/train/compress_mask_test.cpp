@@ -24,7 +24,7 @@ std::vector<std::uint8_t> sorted_drop(const std::vector<T>& score, std::int64_t 
 
 template <class T>
 void compare_with_sort() {
-  for (const std::int64_t n : {1, 2, 7, 100, 3000})
+  for (const std::int64_t n : {1, 2, 7, 100, 3000, 40000})
     for (const double coarse : {0., 1e-3, 0.5}) {  // coarse scores have many ties
       std::vector<T> score;
       for (std::int64_t i = 0; i < n; ++i) {

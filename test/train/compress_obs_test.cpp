@@ -11,11 +11,11 @@ namespace {
 constexpr double kDamp = 0.01;
 
 struct Solver {
-  explicit Solver(const Layer& l) : layer(l), h(damped_hessian(l.stats.gram, kDamp)), upper(*inverse_factor(h)) {}
-  ObsResult solve(const ObsOptions& o) const { return solve_obs(layer.w, upper, o, "layer"); }
+  explicit Solver(const Layer& l) : layer(l), h(damped_hessian(l.stats.gram, kDamp)), root(*upper_cholesky(h)) {}
+  ObsResult solve(const ObsOptions& o) const { return solve_obs(layer.w, root, o, "layer"); }
   double loss_of(const ObsResult& r) const { return quadratic_loss(layer.w, r.w, h); }
   const Layer& layer;
-  Tensor h, upper;
+  Tensor h, root;
 };
 
 ObsOptions with(Sparsity s, std::int64_t block, std::optional<GridRule> grid = std::nullopt) {
@@ -47,7 +47,7 @@ double least_loss_of_row(const Tensor& w, const Tensor& q, const Tensor& inverse
 
 }  // namespace
 
-TEST_CASE("The loss of the sweep is the quadratic loss of its result, for every rule and block size") {
+TEST_CASE("The loss of the sweep is the quadratic loss of its result, for all rules and blocks (cards 02.1, 03.2)") {
   const Layer layer(37, 96, 1);
   const Solver solver(layer);
   const GridRule rows{.bits = 3}, groups{.bits = 4, .group = 24};
@@ -63,7 +63,53 @@ TEST_CASE("The loss of the sweep is the quadratic loss of its result, for every 
       }
 }
 
-TEST_CASE("With a fixed mask or grid the block size changes nothing but rounding") {
+TEST_CASE("The loss is that of the result beyond one tile of rows and one part of the columns before a block") {
+  const Layer layer(70, 700, 14);
+  const Solver solver(layer);
+  const GridRule rows{.bits = 3}, short_groups{.bits = 4, .group = 24}, long_groups{.bits = 4, .group = 200};
+  for (const auto& [sparsity, grid, stale] : {std::tuple(Sparsity(Fraction{0.5}), std::optional<GridRule>(), false),
+                                              {Fraction{0.5}, long_groups, false},
+                                              {KeepOf{2, 4}, long_groups, false},
+                                              {Unpruned{}, short_groups, true},
+                                              {Unpruned{}, long_groups, true},
+                                              {Fraction{0.6}, rows, false}}) {
+    ObsOptions o = with(sparsity, 128, grid);
+    o.stale_groups = stale;
+    const ObsResult r = solver.solve(o);
+    CAPTURE(describe(sparsity));
+    CAPTURE(stale);
+    CHECK(std::abs(r.loss - solver.loss_of(r)) <= 1e-10 * solver.loss_of(r));
+    if (grid) CHECK(distance(dequantise(r.codes, r.grid), r.w) == 0);
+  }
+}
+
+// What a group's grid is found from, written out with the dense inverse: W_k − Σ e_i U_ik over the columns before.
+TEST_CASE("The grid of a group is that of its weights as the columns before it left them") {
+  const Layer layer(9, 300, 15);
+  const Solver solver(layer);
+  const Tensor U = *inverse_factor(solver.h);
+  for (const std::int64_t group : {24, 75, 200}) {
+    const GridRule rule{.bits = 3, .group = group};
+    const ObsResult r = solver.solve(with(Unpruned{}, 64, rule));
+    Tensor w = layer.w.clone();
+    const auto W = w.mutable_data<double>();
+    for (std::int64_t j = 0; j < 300; ++j) {
+      for (std::int64_t i = 0; i < 9 && j % group == 0; ++i) {
+        const std::int64_t G = (300 + group - 1) / group, length = std::min<std::int64_t>(group, 300 - j);
+        const auto here = W.subspan(std::size_t(i * 300 + j), std::size_t(length));
+        const Levels<double> l = find_levels(std::span<const double>(here), rule, "layer");
+        CHECK(l.scale == doctest::Approx(value_at(r.grid.scale, i * G + j / group)).epsilon(2e-3));  // an f16 apart
+        CHECK(l.zero == r.grid.zero.data<std::uint8_t>()[std::size_t(i * G + j / group)]);
+      }
+      for (std::int64_t i = 0; i < 9; ++i) {
+        const double e = (W[std::size_t(i * 300 + j)] - at(r.w, i, j)) / at(U, j, j);
+        for (std::int64_t k = j; k < 300; ++k) W[std::size_t(i * 300 + k)] -= e * at(U, j, k);
+      }
+    }
+  }
+}
+
+TEST_CASE("With a fixed mask or grid the block size changes nothing but rounding (cards 02.2, 03.2)") {
   const Layer layer(37, 96, 2);
   const Solver solver(layer);
   ObsOptions fixed = with(Unpruned{}, 128);
@@ -93,7 +139,7 @@ TEST_CASE("An n:m mask does not depend on the block size") {
   }
 }
 
-TEST_CASE("Pruning column 0 alone moves the others by the closed form") {
+TEST_CASE("Pruning column 0 alone moves the others by the closed form (card 02.3)") {
   const Layer layer(5, 20, 4);
   const Solver solver(layer);
   const Tensor x = inverse_lower(*cholesky(solver.h)), inverse = matmul(x, Trans::yes, x, Trans::no);
@@ -110,13 +156,13 @@ TEST_CASE("Pruning column 0 alone moves the others by the closed form") {
   }
 }
 
-TEST_CASE("With a diagonal Hessian nothing is compensated and the mask sorts w² H_jj") {
+TEST_CASE("With a diagonal Hessian nothing is compensated and the mask sorts w² H_jj (card 02.4)") {
   const std::int64_t m = 11, n = 40;
   const Tensor w = randn({m, n}, 5);
   std::vector<double> d;
   for (std::int64_t j = 0; j < n; ++j) d.push_back(std::exp(value_at(randn({n}, 6), j)));
-  const Tensor upper = *inverse_factor(diagonal(d));
-  const ObsResult r = solve_obs(w, upper, with(Fraction{0.5}, 128), "layer");
+  const Tensor root = *upper_cholesky(diagonal(d));
+  const ObsResult r = solve_obs(w, root, with(Fraction{0.5}, 128), "layer");
   double highest_pruned = 0, lowest_kept = 1e300;
   for (std::int64_t i = 0; i < m; ++i)
     for (std::int64_t j = 0; j < n; ++j) {
@@ -145,7 +191,7 @@ TEST_CASE("Unstructured pruning makes exactly the asked share of each block zero
   }
 }
 
-TEST_CASE("n:m leaves exactly n weights in every group, alone and with a grid") {
+TEST_CASE("n:m leaves exactly n weights in every group, alone and with a grid (card 02.6)") {
   const Layer layer(13, 96, 8);
   const Solver solver(layer);
   for (const KeepOf p : {KeepOf{2, 4}, KeepOf{4, 8}, KeepOf{2, 8}, KeepOf{1, 4}, KeepOf{3, 4}}) {
@@ -158,7 +204,7 @@ TEST_CASE("n:m leaves exactly n weights in every group, alone and with a grid") 
   }
 }
 
-TEST_CASE("No mask has less loss than least squares allows") {
+TEST_CASE("No mask has less loss than least squares allows (card 02.5)") {
   const Layer layer(9, 48, 9);
   const Solver solver(layer);
   const Tensor x = inverse_lower(*cholesky(solver.h)), inverse = matmul(x, Trans::yes, x, Trans::no);
@@ -172,7 +218,7 @@ TEST_CASE("No mask has less loss than least squares allows") {
 }
 
 // The sweep is greedy: no theorem bounds a single matrix from above, so that side is asked of 30 together.
-TEST_CASE("On 4 x 4 the sweep lies between the best of all 2:4 masks and pruning by magnitude without update") {
+TEST_CASE("On 4 x 4 the sweep lies between the best of all 2:4 masks and magnitude without update (card 02.5)") {
   double swept = 0, by_magnitude = 0;
   for (std::uint64_t seed = 0; seed < 30; ++seed) {
     const Layer layer(4, 4, 100 + 20 * seed);
@@ -214,7 +260,7 @@ TEST_CASE("Joint pruning and quantisation: zeros stay zero, all else is on the g
     }
 }
 
-TEST_CASE("Joint mode without a grid is pruning, and without zeros is GPTQ per row, bit for bit") {
+TEST_CASE("Joint mode without a grid is pruning, and without zeros is GPTQ per row, bit for bit (card 02.7)") {
   const Layer layer(21, 72, 11);
   const Solver solver(layer);
   const Tensor pruned = make_method("sparsegpt")->compress(layer.problem(Fraction{0.5})).dense;

@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "models/tokenizer.h"
 #include "models/unicode.h"
+#include "test/temp_dir.h"
 #include "train/data/make_tokenizer.h"
 
 namespace sinter {
@@ -11,16 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Ids = std::vector<std::int32_t>;
-
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "sinter_tokenizer_XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~Folder() { fs::remove_all(path); }
-};
 
 std::string training_text() {
   const char* who[] = {"Anna", "the miller", "a grey cat", "Tom", "nobody at all"};
@@ -36,10 +27,10 @@ std::string training_text() {
 }
 
 TEST_CASE("A made tokenizer has exactly the pieces asked for, laid out as LLaMA or OPT has them") {
-  const Folder folder;
+  const test::TempDir folder;
   const std::string text = training_text();
-  const MadeTokenizer llama = make_tokenizer(text, 360, folder.path / "llama");
-  const auto a = Tokenizer::load(folder.path / "llama");
+  const MadeTokenizer llama = make_tokenizer(text, 360, folder / "llama");
+  const auto a = Tokenizer::load(folder / "llama");
   CHECK(a->size() == 360);
   CHECK(llama.size == 360);
   CHECK(a->piece(0) == "<unk>");
@@ -51,8 +42,8 @@ TEST_CASE("A made tokenizer has exactly the pieces asked for, laid out as LLaMA 
   CHECK(a->eos() == llama.eos);
   CHECK_FALSE(a->pad().has_value());
 
-  const MadeTokenizer opt = make_tokenizer(text, 360, folder.path / "opt", TokenizerStyle::opt);
-  const auto b = Tokenizer::load(folder.path / "opt");
+  const MadeTokenizer opt = make_tokenizer(text, 360, folder / "opt", TokenizerStyle::opt);
+  const auto b = Tokenizer::load(folder / "opt");
   CHECK(b->bos() == 2);
   CHECK(b->eos() == 2);
   CHECK(b->pad() == 1);
@@ -63,10 +54,10 @@ TEST_CASE("A made tokenizer has exactly the pieces asked for, laid out as LLaMA 
 }
 
 TEST_CASE("A made tokenizer shortens its text and gives it back") {
-  const Folder folder;
+  const test::TempDir folder;
   const std::string text = training_text();
-  make_tokenizer(text, 360, folder.path);
-  const auto tokenizer = Tokenizer::load(folder.path);
+  make_tokenizer(text, 360, folder.path());
+  const auto tokenizer = Tokenizer::load(folder.path());
   const Ids ids = tokenizer->encode(text);
   CHECK(ids.front() == 1);
   CHECK(tokenizer->decode(ids) == text);
@@ -77,9 +68,9 @@ TEST_CASE("A made tokenizer shortens its text and gives it back") {
 }
 
 TEST_CASE("Pieces stay within words, and digits stand alone") {
-  const Folder folder;
-  make_tokenizer(training_text(), 350, folder.path);
-  const auto tokenizer = Tokenizer::load(folder.path);
+  const test::TempDir folder;
+  make_tokenizer(training_text(), 350, folder.path());
+  const auto tokenizer = Tokenizer::load(folder.path());
   for (int id = 259; id < 350; ++id) {
     const std::string& piece = tokenizer->piece(id);
     CAPTURE(piece);
@@ -90,27 +81,27 @@ TEST_CASE("Pieces stay within words, and digits stand alone") {
 }
 
 TEST_CASE("Making a tokenizer twice gives the same bytes") {
-  const Folder folder;
+  const test::TempDir folder;
   const std::string text = training_text();
-  make_tokenizer(text, 350, folder.path / "a");
-  make_tokenizer(text, 350, folder.path / "b");
+  make_tokenizer(text, 350, folder / "a");
+  make_tokenizer(text, 350, folder / "b");
   for (const char* name : {"tokenizer.model", "tokenizer_config.json"}) {
-    CHECK(read_text(folder.path / "a" / name) == read_text(folder.path / "b" / name));
+    CHECK(read_text(folder / "a" / name) == read_text(folder / "b" / name));
   }
 }
 
 TEST_CASE("A vocabulary that is too small, or too large for the text, is refused") {
-  const Folder folder;
+  const test::TempDir folder;
   const auto code_of = [&](std::string_view text, int pieces) {
     try {
-      make_tokenizer(text, pieces, folder.path);
+      make_tokenizer(text, pieces, folder.path());
     } catch (const Error& error) { return error.code(); }
     return ErrorCode::tape;
   };
   CHECK(code_of("some text", 200) == ErrorCode::usage);
   CHECK(code_of("some text", 5000) == ErrorCode::input);
   CHECK(code_of("", 300) == ErrorCode::input);
-  CHECK_FALSE(fs::exists(folder.path / "tokenizer.model"));
+  CHECK_FALSE(fs::exists(folder / "tokenizer.model"));
 }
 
 }  // namespace

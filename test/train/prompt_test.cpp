@@ -181,3 +181,21 @@ TEST_CASE(
   CHECK(perplexity(*uniform, ids, {.seq_len = 16}, log).ppl == doctest::Approx(97).epsilon(1e-6));
   CHECK_THROWS_CODE(usage, perplexity(*model, ids, {.seq_len = 101}, log));
 }
+
+TEST_CASE("perplexity in the way of llama.cpp: each chunk begins with <s>, its second half is scored") {
+  const auto model = load_model(golden("models/llama_gqa_tied"));
+  NullLog log;
+  std::vector<std::int32_t> ids;
+  for (const auto& w : random_windows(1, 70, 9)) ids = w;
+  const Perplexity got = perplexity(*model, ids, {.seq_len = 17, .first = 1, .context = 8}, log);
+  CHECK(got.scored_tokens == 4 * 8);
+  std::vector<std::int32_t> begun = ids;
+  for (std::size_t c = 0; c < 4; ++c) begun[17 * c] = 1;
+  const Perplexity whole = perplexity(*model, begun, {.seq_len = 17}, log);
+  REQUIRE(whole.token_nll.size() == 4 * 16);
+  double sum = 0;
+  for (std::size_t i = 0; i < whole.token_nll.size(); ++i)
+    if (i % 16 >= 8) sum += double(whole.token_nll[i]);
+  CHECK(got.nll == doctest::Approx(sum / 32).epsilon(1e-12));
+  CHECK_THROWS_CODE(usage, perplexity(*model, ids, {.seq_len = 9, .context = 8}, log));
+}

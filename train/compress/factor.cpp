@@ -29,34 +29,45 @@ std::vector<double> checked_diagonal(const Tensor& gram, std::string_view where)
   return d;
 }
 
-// H in the given order with a new diagonal.
+// Rows and columns of a, in place: entry (i, j) becomes the one at (order[i], order[j]).
 template <class T>
-Tensor damped(const Tensor& gram, const std::vector<std::int64_t>& order, const std::vector<double>& diagonal) {
-  const std::int64_t n = gram.shape()[0];
-  Tensor h = Tensor::empty({n, n}, dtype_of<T>);
-  const auto G = gram.data<T>();
-  const auto H = h.mutable_data<T>();
-  const auto at = [&](std::int64_t j) { return order.empty() ? j : order[std::size_t(j)]; };
+void reorder(std::span<T> a, const std::vector<std::int64_t>& order) {
+  const auto n = std::int64_t(order.size());
   parallel_for(n, kRows, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<T> row(order.size());
     for (std::int64_t i = begin; i < end; ++i) {
-      const T* const row = &G[std::size_t(at(i) * n)];
-      T* const out = &H[std::size_t(i * n)];
-      for (std::int64_t j = 0; j < n; ++j) out[j] = row[at(j)];
-      out[i] = T(diagonal[std::size_t(at(i))]);
+      T* const at = &a[std::size_t(i * n)];
+      std::copy_n(at, n, row.begin());
+      for (std::int64_t j = 0; j < n; ++j) at[j] = row[std::size_t(order[std::size_t(j)])];
     }
   });
-  return h;
+  std::vector<T> first(order.size());
+  std::vector<bool> placed(order.size());
+  for (std::int64_t start = 0; start < n; ++start) {  // along each cycle of rows
+    if (placed[std::size_t(start)]) continue;
+    std::copy_n(&a[std::size_t(start * n)], n, first.begin());
+    for (std::int64_t to = start;;) {
+      placed[std::size_t(to)] = true;
+      const std::int64_t from = order[std::size_t(to)];
+      const T* const source = from == start ? first.data() : &a[std::size_t(from * n)];
+      std::copy_n(source, n, &a[std::size_t(to * n)]);
+      if (from == start) break;
+      to = from;
+    }
+  }
 }
 
-std::optional<Tensor> try_factor(const Tensor& gram, const Factor& f, std::vector<double> diagonal, double mean) {
-  for (double& d : diagonal) d += f.damp * mean;
-  return visit_float(gram.dtype(), "factorise",
-                     [&]<class T>() { return inverse_factor(damped<T>(gram, f.order, diagonal)); });
+// The diagonal of the damped matrix, in its order.
+std::vector<double> damped(const Factor& f, const std::vector<double>& diagonal, double mean) {
+  std::vector<double> d;
+  for (std::size_t j = 0; j < diagonal.size(); ++j)
+    d.push_back(diagonal[f.order.empty() ? j : std::size_t(f.order[j])] + f.damp * mean);
+  return d;
 }
 
 }  // namespace
 
-Factor factorise(const Tensor& gram, const FactorRequest& request, std::string_view where) {
+Factor factorise(Tensor gram, const FactorRequest& request, std::string_view where) {
   require(request.damp >= 0 && std::isfinite(request.damp), ErrorCode::usage, where, "damping ", request.damp,
           " is not a share of the diagonal");
   std::vector<double> diagonal = checked_diagonal(gram, where);
@@ -68,30 +79,35 @@ Factor factorise(const Tensor& gram, const FactorRequest& request, std::string_v
       diagonal[j] = 1;
     }
   const double mean = std::accumulate(diagonal.begin(), diagonal.end(), 0.) / double(diagonal.size());
+  f.root = gram.sole_owner() ? std::move(gram) : gram.clone();
   if (request.act_order) {
     f.order.resize(diagonal.size());
     std::iota(f.order.begin(), f.order.end(), 0);
     std::ranges::stable_sort(f.order,
                              [&](auto a, auto b) { return diagonal[std::size_t(a)] > diagonal[std::size_t(b)]; });
+    visit_float(f.root.dtype(), where, [&]<class T>() { reorder(f.root.mutable_data<T>(), f.order); });
   }
-  for (; f.ladder <= kDampSteps; ++f.ladder) {
+  bool definite = false;
+  for (;; ++f.ladder) {
     if (f.ladder > 0) f.damp = f.damp > 0 ? f.damp * 10 : kFirstDamp;
-    if (auto u = try_factor(gram, f, diagonal, mean)) {
-      f.upper = std::move(*u);
-      return f;
-    }
+    definite = upper_cholesky(f.root, damped(f, diagonal, mean));
+    if (definite || f.ladder == kDampSteps) break;
   }
-  auto u = gram.dtype() == DType::f64 ? std::nullopt : try_factor(cast(gram, DType::f64), f, diagonal, mean);
-  require(u.has_value(), ErrorCode::numeric, where, "the Hessian is not positive definite, not even with damping ",
-          f.damp, " in f64; the calibration data may be too short or broken");
-  f.upper = cast(*u, gram.dtype());
+  if (!definite && f.root.dtype() != DType::f64 && request.f64) {
+    f.ladder = kDampSteps + 1;
+    Tensor wide = cast(f.root, DType::f64);  // what a failure leaves below the diagonal is H
+    definite = upper_cholesky(wide, damped(f, diagonal, mean));
+    f.root = cast(wide, f.root.dtype());
+  }
+  require(definite, ErrorCode::numeric, where, "the Hessian is not positive definite, not even with damping ", f.damp,
+          request.f64 ? " in f64" : "", "; the calibration data may be too short or broken");
+  clear_below_diagonal(f.root);
   return f;
 }
 
-std::shared_ptr<const Factor> FactorMemo::get(const Tensor& gram, const FactorRequest& request,
-                                              std::string_view where) {
+std::shared_ptr<const Factor> FactorMemo::get(Tensor gram, const FactorRequest& request, std::string_view where) {
   if (!factor_ || !(request == request_)) {
-    factor_ = std::make_shared<const Factor>(factorise(gram, request, where));
+    factor_ = std::make_shared<const Factor>(factorise(std::move(gram), request, where));
     request_ = request;
   }
   return factor_;

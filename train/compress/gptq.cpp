@@ -1,7 +1,6 @@
 // GPTQ: quantisation column by column, each rounding error compensated by the columns that follow.
 // Frantar et al., ICLR 2023, algorithm 1.
 #include "train/compress/obs_layer.h"
-#include "train/compress/result.h"
 
 namespace sinter {
 namespace {
@@ -19,14 +18,9 @@ class Gptq final : public LayerMethod {
 
 }  // namespace
 
-// bits, group, sym, mse, damp, block, act_order, static_groups, stale_groups.
+// The grid as for rtn, damp, block, act_order, static_groups, stale_groups.
 std::unique_ptr<LayerMethod> make_gptq(MethodOptions& o) {
-  ObsSettings s;
-  read_obs_settings(s, o, "gptq");
-  s.grid = read_grid_rule(o, "gptq");
-  s.act_order = o.flag("act_order");
-  s.static_groups = o.flag("static_groups");
-  return std::make_unique<Gptq>(s);
+  return std::make_unique<Gptq>(read_obs_settings(o, "gptq", true));
 }
 
 }  // namespace sinter

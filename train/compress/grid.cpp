@@ -22,14 +22,33 @@ double shrink_error(std::span<const T> w, Levels<T> levels, T top) {
 }
 
 template <class T>
-Levels<T> best_shrunk(std::span<const T> w, T lo, T hi, T top, bool symmetric, Levels<T> whole) {
-  Levels<T> best = whole;
+T stored_scale(T scale, const GridRule& rule) {
+  constexpr double kCut = 1 - 0x1p-10;  // twice what rounding in the normal range takes
+  if (rule.scale32) return scale;
+  f16 h = from_float<f16>(double(scale));
+  const double nearest = double(to_float(h));
+  if (nearest == 0 || !std::isfinite(nearest)) return scale;
+  if (nearest < double(scale) * kCut) ++h.bits;  // the next number
+  return T(to_float(h));
+}
+
+template <class T>
+Levels<T> levels_of(T lo, T hi, T top, const GridRule& rule) {
+  Levels<T> l{stored_scale((hi - lo) / top, rule), T(1 << (rule.bits - 1))};
+  if (rule.symmetric) return l;
+  l.zero = std::min(nearest_even(-lo / l.scale), top);
+  if (rule.min_zero && l.zero < 1) l = {stored_scale(hi / (top - 1), rule), T(1)};
+  return l;
+}
+
+template <class T>
+Levels<T> best_shrunk(std::span<const T> w, T lo, T hi, T top, const GridRule& rule) {
+  Levels<T> best = levels_of(lo, hi, top, rule);
   double least = std::numeric_limits<double>::infinity();
   for (int i = 0; i < 80; ++i) {
-    const T p = T(1 - i / 100.), low = p * lo, high = p * hi;
-    Levels<T> tried{(high - low) / top, whole.zero};
-    if (!(tried.scale > 0)) break;
-    if (!symmetric) tried.zero = nearest_even(-low / tried.scale);
+    const T p = T(1 - i / 100.);
+    if (!((p * hi - p * lo) / top > 0)) break;
+    const Levels<T> tried = levels_of(p * lo, p * hi, top, rule);
     const double error = shrink_error(w, tried, top);
     if (error < least) {
       least = error;
@@ -54,15 +73,13 @@ Levels<T> find_levels(std::span<const T> w, const GridRule& rule, std::string_vi
   require(finite && std::isfinite(hi - lo), ErrorCode::numeric, where, "a weight is not finite");
   if (rule.symmetric) {
     hi = std::max(hi, -lo);
-    lo = -hi;
+    lo = rule.half_sym && lo == 0 ? T(0) : -hi;
   }
   if ((hi - lo) / top < std::numeric_limits<T>::min()) {  // all zero, or too small to divide by
     lo = -1;
     hi = 1;
   }
-  Levels<T> levels{(hi - lo) / top, T(1 << (rule.bits - 1))};
-  if (!rule.symmetric) levels.zero = nearest_even(-lo / levels.scale);
-  return rule.mse ? best_shrunk(w, lo, hi, top, rule.symmetric, levels) : levels;
+  return rule.mse ? best_shrunk(w, lo, hi, top, rule) : levels_of(lo, hi, top, rule);
 }
 
 Grid empty_grid(std::int64_t rows, std::int64_t columns, const GridRule& rule, DType dtype) {
@@ -130,7 +147,7 @@ Tensor dequantise(const Tensor& codes, const Grid& grid) {
 
 void check_rule(const GridRule& rule, std::string_view where) {
   const int b = rule.bits;
-  require(b == 2 || b == 3 || b == 4 || b == 8, ErrorCode::usage, where, "bits ", b, ": choose 2, 3, 4 or 8");
+  require(b == 2 || b == 3 || b == 4 || b == 8, ErrorCode::usage, where, "--bits ", b, ": choose 2, 3, 4 or 8");
 }
 
 template Levels<float> find_levels(std::span<const float>, const GridRule&, std::string_view);

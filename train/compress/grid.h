@@ -9,12 +9,18 @@ namespace sinter {
 //   lo = min(0, min w), hi = max(0, max w); symmetric: hi = max(hi, −lo), lo = −hi; lo = hi = 0 becomes −1, 1
 //   scale = (hi − lo) / (2^bits − 1);  zero = symmetric ? 2^(bits−1) : round(−lo / scale)
 // Rounding is half to even throughout. Zero is always a level, so a pruned weight stays zero.
-// The symmetric grid of a group of one sign still reaches to both sides (the GPTQ code keeps lo = 0 there but puts zero
-// in the middle, which halves the range and clips the rest). Its ±hi are half a step from the nearest level.
-// mse: of the 80 grids shrunk by 0 .. 79 %, the one of least Σ |q(w) − w|^2.4.
+// The symmetric grid of a group of one sign still reaches to both sides. Its ±hi are half a step from the nearest level.
+// half_sym: in a group without a negative weight lo = 0, but zero in the middle, as in the GPTQ code; all above the
+// middle of the range is clipped.
+// The scale is then rounded to f16, so that files with f16 scales hold the grid exactly: to the nearest, below f16's
+// normal range upwards where the nearest would cut the range; one that f16 has no finite positive number for stays.
+// mse: of the 80 grids shrunk by 0 .. 79 %, each with its rounded scale, the one of least Σ |q(w) − w|^2.4.
+// min_zero: a group without a negative weight has zero = 1 and one level fewer, because GPTQ's first file format
+// stores zero − 1 in as many bits as a code.
 struct GridRule {
   int bits = 4;
   bool symmetric = false, mse = false;
+  bool scale32 = false, min_zero = false, half_sym = false;  // scale32: no rounding to f16, as in the GPTQ code
   std::int64_t group = -1;  // weights that share a grid; <= 0: the whole row. The last group of a row may be short
 };
 

@@ -1,5 +1,5 @@
-// Magnitude pruning: the lowest |w| of the whole matrix, or of each n:m group, become zero. Needs no data.
-// Han et al., NeurIPS 2015.
+// Magnitude pruning: the lowest |w| of the whole matrix, or of each n:m group, become zero; with bits the others are
+// rounded to the nearest level of the grid that spans them. Needs no data. Han et al., NeurIPS 2015.
 #include "train/compress/pruned.h"
 
 namespace sinter {
@@ -7,6 +7,7 @@ namespace {
 
 class Magnitude final : public LayerMethod {
  public:
+  explicit Magnitude(std::optional<GridRule> rule) : rule_(rule) {}
   StatsRequest needs() const override { return {}; }
   Pruning pruning() const override { return Pruning::required; }
 
@@ -20,12 +21,18 @@ class Magnitude final : public LayerMethod {
         return drop_lowest(W, zeros_among(*f, m * n), std::span(drop));
       drop_in_row(W, p.sparsity, std::span(drop));  // a group never crosses the end of a row
     });
-    return prune(p, drop);
+    return rule_ ? round_to_grid(p, without(p, drop), *rule_) : prune(p, drop);
   }
+
+ private:
+  std::optional<GridRule> rule_;
 };
 
 }  // namespace
 
-std::unique_ptr<LayerMethod> make_magnitude(MethodOptions&) { return std::make_unique<Magnitude>(); }
+// With bits also the rest of the grid.
+std::unique_ptr<LayerMethod> make_magnitude(MethodOptions& o) {
+  return std::make_unique<Magnitude>(o.has("bits") ? std::optional(read_grid_rule(o, "magnitude")) : std::nullopt);
+}
 
 }  // namespace sinter

@@ -6,9 +6,11 @@
 #include <charconv>
 #include <cmath>
 #include <type_traits>
+#include <vector>
 
 #include "core/error.h"
 #include "core/match.h"
+#include "core/parallel.h"
 
 namespace sinter {
 namespace {
@@ -27,31 +29,62 @@ Key<T> key_of(T v) {
 template <class T>
 struct Threshold {
   Key<T> key;  // of the last entry that goes
-  std::int64_t ties;  // how many entries equal to it go
+  std::vector<std::int64_t> ties;  // of each chunk, how many entries equal to it go
 };
 
-// The count-th smallest key (count >= 1), by radix selection from the leading digit on.
+constexpr std::int64_t kChunk = 1 << 15;  // entries that a thread looks at
+constexpr int kDigit = 11;
+
+// The digit of a key that holds its rank-th smallest entry; rank becomes that among the entries with this digit.
+template <class Count>
+std::size_t bucket_of(const Count& histogram, std::int64_t& rank) {
+  std::size_t bucket = 0;
+  while (rank >= histogram[bucket]) rank -= histogram[bucket++];
+  return bucket;
+}
+
+// The count-th smallest key (count >= 1) and the entries equal to it that go, by radix selection from the leading digit
+// on. After the first digit few entries are left; those of each chunk keep their order.
 template <class T>
 Threshold<T> threshold(std::span<const T> score, std::int64_t count) {
-  constexpr int kDigit = 11;
-  std::array<std::int64_t, 1 << kDigit> histogram;
-  Key<T> prefix = 0, known = 0;
+  constexpr int kBits = int(sizeof(T)) * 8 - 1;
+  const auto n = std::int64_t(score.size());
+  std::vector<std::array<std::int32_t, 1 << kDigit>> counts(std::size_t((n + kChunk - 1) / kChunk));
+  parallel_for(n, kChunk, [&](std::int64_t begin, std::int64_t end) {
+    auto& mine = counts[std::size_t(begin / kChunk)];
+    mine.fill(0);
+    for (std::int64_t i = begin; i < end; ++i) ++mine[std::size_t(key_of(score[std::size_t(i)]) >> (kBits - kDigit))];
+  });
+  std::array<std::int64_t, 1 << kDigit> histogram{};
+  for (const auto& c : counts)
+    for (std::size_t d = 0; d < c.size(); ++d) histogram[d] += c[d];
   std::int64_t rank = count - 1;
-  for (int left = int(sizeof(T)) * 8 - 1; left > 0;) {
+  const auto leading = Key<T>(bucket_of(histogram, rank));
+
+  std::vector<std::vector<Key<T>>> near(counts.size());
+  parallel_for(n, kChunk, [&](std::int64_t begin, std::int64_t end) {
+    auto& mine = near[std::size_t(begin / kChunk)];
+    mine.reserve(std::size_t(counts[std::size_t(begin / kChunk)][leading]));
+    for (std::int64_t i = begin; i < end; ++i)
+      if (const Key<T> key = key_of(score[std::size_t(i)]); key >> (kBits - kDigit) == leading) mine.push_back(key);
+  });
+  Key<T> prefix = leading;
+  for (int left = kBits - kDigit; left > 0;) {
     const int width = std::min(kDigit, left);
-    const Key<T> digit = (Key<T>(1) << width) - 1;
     left -= width;
     histogram.fill(0);
-    for (const T s : score) {
-      const Key<T> key = key_of(s);
-      if ((key & known) == prefix) ++histogram[std::size_t((key >> left) & digit)];
-    }
-    std::size_t bucket = 0;
-    while (rank >= histogram[bucket]) rank -= histogram[bucket++];
-    prefix |= Key<T>(bucket) << left;
-    known |= digit << left;
+    for (const auto& chunk : near)
+      for (const Key<T> key : chunk)
+        if (key >> (left + width) == prefix) ++histogram[std::size_t(key >> left & ((Key<T>(1) << width) - 1))];
+    prefix = prefix << width | Key<T>(bucket_of(histogram, rank));
   }
-  return {prefix, rank + 1};
+  Threshold<T> t{prefix, {}};
+  for (const auto& chunk : near) {
+    const std::int64_t equal = std::ranges::count(chunk, prefix), go = std::min(equal, rank + 1);
+    t.ties.push_back(go);
+    rank -= go;
+  }
+  return t;
 }
 
 // Few entries: each is dropped when fewer than `count` go before it.
@@ -76,11 +109,11 @@ Sparsity parse_pattern(std::string_view text) {
       return ec == std::errc() && end == s.data() + s.size();
     };
     if (read(text.substr(0, colon), p.keep) && read(text.substr(colon + 1), p.of)) {
-      check_sparsity(p, p.of, "pattern");
+      check_sparsity(p, p.of, "compress");
       return p;
     }
   }
-  fail(ErrorCode::usage, "pattern", "\"", text, "\" is not N:M, weights kept of a group, as in 2:4");
+  fail(ErrorCode::usage, "--pattern", "\"", text, "\" is not N:M, weights kept of a group, as in 2:4");
 }
 
 std::string describe(const Sparsity& s) {
@@ -93,11 +126,12 @@ std::string describe(const Sparsity& s) {
 
 void check_sparsity(const Sparsity& s, std::int64_t columns, std::string_view where) {
   if (const auto* f = std::get_if<Fraction>(&s))
-    require(f->zeros >= 0 && f->zeros < 1, ErrorCode::usage, where, "sparsity ", f->zeros, " is not in [0, 1)");
+    require(f->zeros >= 0 && f->zeros < 1, ErrorCode::usage, where, "--sparsity ", f->zeros, " is not in [0, 1)");
   if (const auto* p = std::get_if<KeepOf>(&s)) {
-    require(1 <= p->keep && p->keep <= p->of && p->of <= kLargestGroup, ErrorCode::usage, where, "pattern ", p->keep,
-            ':', p->of, " must keep at least 1 of at most ", kLargestGroup);
-    require(columns % p->of == 0, ErrorCode::usage, where, columns, " columns do not divide into groups of ", p->of);
+    require(1 <= p->keep && p->keep <= p->of && p->of <= kLargestGroup, ErrorCode::usage, where,
+            "--pattern N:M keeps N of every M, 1 <= N <= M <= ", kLargestGroup, "; found ", p->keep, ':', p->of);
+    require(columns % p->of == 0, ErrorCode::usage, where, "its ", columns, " inputs do not divide into groups of ",
+            p->of, " (--pattern ", p->keep, ':', p->of, ")");
   }
 }
 
@@ -109,12 +143,18 @@ void drop_lowest(std::span<const T> score, std::int64_t count, std::span<std::ui
     std::ranges::fill(drop, std::uint8_t(0));
     return;
   }
-  const auto [key, allowed] = threshold(score, count);
-  std::int64_t ties = allowed;
-  for (std::size_t i = 0; i < score.size(); ++i) {
-    const Key<T> k = key_of(score[i]);
-    drop[i] = k < key || (k == key && ties-- > 0);
-  }
+  const Threshold<T> last = threshold(score, count);
+  parallel_for(std::int64_t(score.size()), kChunk, [&](std::int64_t begin, std::int64_t end) {
+    const auto here = score.subspan(std::size_t(begin), std::size_t(end - begin));
+    const auto out = drop.subspan(std::size_t(begin), here.size());
+    for (std::size_t i = 0; i < here.size(); ++i) out[i] = key_of(here[i]) < last.key;
+    std::int64_t ties = last.ties[std::size_t(begin / kChunk)];
+    for (std::size_t i = 0; ties > 0; ++i)
+      if (key_of(here[i]) == last.key) {
+        out[i] = 1;
+        --ties;
+      }
+  });
 }
 
 template <class T>

@@ -9,9 +9,14 @@
 namespace sinter {
 
 // The column solver of SparseGPT (Frantar & Alistarh 2023), GPTQ (Frantar et al. 2023) and both at once. Columns are
-// fixed from left to right; the error of each goes to those not yet fixed:
+// fixed from left to right; the error of each goes to those not yet fixed. With H⁻¹ = Uᵀ U, U upper, the papers write
 //   q_j = pruned ? 0 : grid(w_j),  e = (w_j − q_j) / U_jj,  w_k −= e U_jk for k > j,  loss += e² / 2
-// Then loss = ½ tr((W − Ŵ) H (W − Ŵ)ᵀ) with H⁻¹ = Uᵀ U, for any mask and grid. Without either it returns W.
+// Then loss = ½ tr((W − Ŵ) H (W − Ŵ)ᵀ), for any mask and grid. Without either it returns W.
+//
+// U = R⁻¹ for the factor H = R Rᵀ, and what the columns < b have done to a block b of columns is
+//   W_b + (W − Ŵ)_<b R_<b,b R_bb⁻¹
+// so R itself is enough, with the inverses of its diagonal blocks: U is never formed, and columns behind the block are
+// neither read nor written.
 struct ObsOptions {
   // Unstructured: the floor(p · size) lowest w² / U_jj² of each block of columns, all rows compared with one another.
   // n:m: per row and group, at the weights as updated so far.
@@ -35,8 +40,9 @@ struct ObsResult {
   double loss = 0;
 };
 
-// w [m, n] and upper [n, n] of one float type; w is worked on in place when it is the only owner. Rows are solved in
-// tiles of fixed size: the same bits for any number of threads. Error(numeric) named `where` when a value overflows.
-ObsResult solve_obs(Tensor w, const Tensor& upper, const ObsOptions&, std::string_view where);
+// w [m, n] and root R [n, n] of one float type; w is worked on in place when it is the only owner, beside one matrix of
+// its size. Rows are solved in tiles of fixed size: the same bits for any number of threads. Error(numeric) named `where`
+// when a value overflows.
+ObsResult solve_obs(Tensor w, const Tensor& root, const ObsOptions&, std::string_view where);
 
 }  // namespace sinter

@@ -1,7 +1,12 @@
 #include "train/compress/obs_layer.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
 
+#include "core/parallel.h"
+#include "train/compress/plain.h"
 #include "train/compress/result.h"
 
 namespace sinter {
@@ -59,36 +64,102 @@ ObsOptions sweep_options(const LayerProblem& p, const ObsSettings& s, const Tens
   return o;
 }
 
-}  // namespace
-
-void read_obs_settings(ObsSettings& s, MethodOptions& o, std::string_view method) {
-  s.damp = o.number("damp", s.damp);
-  s.block = o.integer("block", s.block);
-  s.stale_groups = o.flag("stale_groups");
-  require(s.damp >= 0, ErrorCode::usage, method, "damp ", s.damp, " is negative");
-  require(s.block > 0, ErrorCode::usage, method, "block ", s.block, " is not positive");
+// λ · mean(diag H), which was added to the diagonal: a dead column's 0 counts as 1.
+double added(const LayerStats& s, const Factor& f) {
+  const std::vector<double> h = hessian_diagonal(s);
+  return f.damp * std::accumulate(h.begin(), h.end(), double(f.dead.size())) / double(h.size());
 }
 
-LayerResult compress_by_obs(const LayerProblem& p, const ObsSettings& s) {
-  require(p.stats && p.stats->gram && p.stats->gram.dtype() == p.weight.dtype(), ErrorCode::unsupported, p.name,
-          "needs the Gram matrix of its inputs");
-  const Tensor& gram = p.stats->gram;
-  require(gram.shape()[0] == p.weight.shape()[1], ErrorCode::shape, p.name, "statistics of ", gram.shape()[0],
-          " inputs for a weight ", p.weight.shape());
-  FactorMemo own;
-  const auto factor = (p.memo ? *p.memo : own).get(gram, {s.damp, s.act_order}, p.name);
-  const Tensor w = without(p.weight, factor->dead);
-  const ObsOptions options = sweep_options(p, s, w, factor->order);
-  ObsResult solved = solve_obs(reordered(w, factor->order, false), factor->upper, options, p.name);
+double squared_distance(const Tensor& a, const Tensor& b) {
+  return visit_float(a.dtype(), "distance", [&]<class T>() {
+    const auto x = a.data<T>(), y = b.data<T>();
+    return ordered_sum(a.numel(), [&](std::int64_t begin, std::int64_t end) {
+      double sum = 0;
+      for (auto i = std::size_t(begin); i < std::size_t(end); ++i) {
+        const double d = double(x[i]) - double(y[i]);
+        sum += d * d;
+      }
+      return sum;
+    });
+  });
+}
 
-  LayerResult r = make_result(p, reordered(solved.w, factor->order, true), s.grid);
+// tr(D H Dᵀ) = 2·loss − λ·mean(diag H)·‖D‖², D = w − ŵ, as the loss is that of the damped H, and D is 0 in dead columns.
+// Where the damping makes up more than nine tenths of the loss, the difference would have lost a digit: nothing, if the
+// Gram matrix is still there to compute the trace from.
+std::optional<double> undamped(double loss, double damping, const Tensor& w, const Tensor& solved, bool gram) {
+  constexpr double kLeft = 0.1;
+  const double lost = 2 * loss - damping * squared_distance(w, solved);
+  if (gram && lost < kLeft * 2 * loss) return std::nullopt;
+  return std::max(lost, 0.);
+}
+
+Tensor take_gram(const LayerProblem& p) {
+  const std::int64_t n = p.weight.shape()[1];
+  require(p.stats && (p.stats->gram || (p.spend && p.memo)), ErrorCode::unsupported, p.name,
+          "needs the Gram matrix of its inputs");
+  check_finite(*p.stats, p.name);
+  if (!p.stats->gram) return {};
+  require(p.stats->gram.dtype() == p.weight.dtype() && p.stats->gram.shape() == Shape{n, n}, ErrorCode::shape, p.name,
+          "statistics ", p.stats->gram.shape(), " for a weight ", p.weight.shape());
+  return p.spend ? std::exchange(p.spend->gram, {}) : p.stats->gram;
+}
+
+}  // namespace
+
+ObsSettings read_obs_settings(MethodOptions& o, std::string_view method, bool quantises) {
+  ObsSettings s;
+  s.damp = o.number("damp", s.damp);
+  s.block = o.integer("block", s.block);
+  s.act_order = o.flag("act_order");
+  require(s.damp >= 0 && std::isfinite(s.damp), ErrorCode::usage, method, "--percdamp ", s.damp,
+          " is not a share of the diagonal");
+  require(s.block > 0, ErrorCode::usage, method, "--block-size ", s.block, " is not positive");
+  if (!quantises && !o.has("bits")) return s;
+  s.grid = read_grid_rule(o, method);
+  s.static_groups = o.flag("static_groups");
+  s.stale_groups = o.flag("stale_groups");
+  return s;
+}
+
+void check_obs_pattern(const ObsSettings& s, const Sparsity& sparsity, std::int64_t columns, std::string_view where) {
+  check_sparsity(sparsity, columns, where);
+  const auto* p = std::get_if<KeepOf>(&sparsity);
+  if (!p) return;
+  require(!s.act_order, ErrorCode::usage, where, "--act-order does not go with --pattern ", p->keep, ':', p->of,
+          ": the sweep chooses each group as it comes to it, and in act-order neighbours are apart");
+  if (!s.grid || s.static_groups) return;
+  const std::int64_t group = group_width(*s.grid, columns);
+  require(group == columns || group % p->of == 0, ErrorCode::usage, where, "--group-size ", group,
+          " does not divide into the groups of --pattern ", p->keep, ':', p->of,
+          "; --static-groups needs no such thing");
+}
+
+LayerResult compress_by_obs(const LayerProblem& p, const ObsSettings& s, const Tensor& drop) {
+  const std::int64_t n = p.weight.shape()[1];
+  if (!drop) check_obs_pattern(s, p.sparsity, n, p.name);
+  FactorMemo own;
+  const auto factor = (p.memo ? *p.memo : own).get(take_gram(p), {.damp = s.damp, .act_order = s.act_order}, p.name);
+  const Order& order = factor->order;
+  const Tensor w = without(p.weight, factor->dead), gram = p.stats->gram;
+  ObsOptions options = sweep_options(p, s, w, order);
+  options.drop = reordered(drop, order, false);
+  ObsResult solved = solve_obs(reordered(w, order, false), factor->root, options, p.name);
+
+  const SweepOrder columns{order, options.group_of, s.grid ? s.grid->bits : 0};
+  const double over = gram ? over_plain(w, solved, columns, gram) : 0;
+  Tensor result = reordered(std::exchange(solved.w, {}), order, true);
+  const auto lost = undamped(solved.loss, added(*p.stats, *factor), w, result, bool(gram));
+  LayerResult r = make_result(p, std::move(result), bool(s.grid), lost);
+  r.over_plain = over;
   r.loss = solved.loss;
   r.damp = factor->damp;
   r.ladder = factor->ladder;
+  r.few_tokens = p.stats->tokens < n;
   if (s.grid && solved.grid.scale.dtype() == DType::f32) {
-    const bool gather = !options.known && !factor->order.empty();  // groups of columns that are no neighbours
-    r.packed = gather ? pack_grid(solved.codes, solved.grid, s.grid->bits, factor->order)
-                      : pack_grid(reordered(solved.codes, factor->order, true), solved.grid, s.grid->bits);
+    const bool gather = !options.known && !order.empty();  // groups of columns that are no neighbours
+    r.packed = gather ? pack_grid(solved.codes, solved.grid, s.grid->bits, order)
+                      : pack_grid(reordered(solved.codes, order, true), solved.grid, s.grid->bits);
   }
   return r;
 }

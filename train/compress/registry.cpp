@@ -5,6 +5,7 @@ namespace sinter {
 std::unique_ptr<LayerMethod> make_magnitude(MethodOptions&);
 std::unique_ptr<LayerMethod> make_rtn(MethodOptions&);
 std::unique_ptr<LayerMethod> make_wanda(MethodOptions&);
+std::unique_ptr<LayerMethod> make_dsnot(MethodOptions&);
 std::unique_ptr<LayerMethod> make_sparsegpt(MethodOptions&);
 std::unique_ptr<LayerMethod> make_gptq(MethodOptions&);
 
@@ -13,7 +14,7 @@ namespace {
 constexpr MethodInfo kMethods[] = {
     {"magnitude", "Han et al. 2015", make_magnitude}, {"rtn", "rounding to nearest", make_rtn},
     {"wanda", "Sun et al. 2024", make_wanda},         {"sparsegpt", "Frantar & Alistarh 2023", make_sparsegpt},
-    {"gptq", "Frantar et al. 2023", make_gptq},
+    {"gptq", "Frantar et al. 2023", make_gptq},       {"dsnot", "Zhang et al. 2024", make_dsnot},
 };
 
 }  // namespace

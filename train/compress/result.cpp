@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "core/basic_kernels.h"
@@ -11,6 +12,7 @@
 namespace sinter {
 namespace {
 
+constexpr double kWorse = 1.05;  // 16 rows stand for all
 constexpr std::int64_t kRows = 256, kColumns = 512;  // one piece of the trace
 
 template <class T>
@@ -58,6 +60,7 @@ double diagonal_trace(const Tensor& d, std::span<const T> h) {
   });
 }
 
+// tr(D H Dᵀ) with what the statistics know of H.
 double energy(const Tensor& d, const LayerStats* s) {
   return visit_float(d.dtype(), "energy", [&]<class T>() {
     if (s && s->gram) return trace<T>(ConstView(d), ConstView(s->gram));
@@ -65,38 +68,83 @@ double energy(const Tensor& d, const LayerStats* s) {
   });
 }
 
+Tensor difference(const Tensor& a, const Tensor& b) {
+  Tensor d = Tensor::empty(a.shape(), a.dtype());
+  visit_float(a.dtype(), "difference", [&]<class T>() {
+    std::ranges::transform(a.data<T>(), b.data<T>(), d.mutable_data<T>().begin(), std::minus<T>());
+  });
+  return d;
+}
+
+// Rounds dense [m, n] to a type that will store it; returns Σ δ_ij² h_j of that rounding, h [n].
+double round_to(Tensor& dense, DType store, std::span<const double> h) {
+  const auto n = std::size_t(dense.shape()[1]);
+  if (!dense.sole_owner()) dense = dense.clone();
+  return visit_float(dense.dtype(), "rounding", [&]<class T>() {
+    const auto values = dense.mutable_data<T>();
+    return visit_stored(store, "rounding", [&]<class S>() {
+      return ordered_sum(dense.numel(), [&](std::int64_t begin, std::int64_t end) {
+        double sum = 0;
+        for (auto i = std::size_t(begin), j = i % n; i < std::size_t(end); ++i, j = j + 1 == n ? 0 : j + 1) {
+          const T rounded = T(to_float(from_float<S>(double(values[i]))));
+          const double d = double(values[i]) - double(rounded);
+          sum += d * d * h[j];
+          values[i] = rounded;
+        }
+        return sum;
+      });
+    });
+  });
+}
+
 }  // namespace
 
 double output_error(const Tensor& w, const Tensor& compressed, const LayerStats* s) {
-  Tensor d = Tensor::empty(w.shape(), w.dtype());
-  visit_float(w.dtype(), "output_error", [&]<class T>() {
-    const auto W = w.data<T>(), C = compressed.data<T>();
-    const auto D = d.mutable_data<T>();
-    for (std::size_t i = 0; i < D.size(); ++i) D[i] = W[i] - C[i];
-  });
-  const double lost = energy(d, s), all = energy(w, s);
+  const double lost = energy(difference(w, compressed), s), all = energy(w, s);
   if (all == 0) return 0;
-  const double error = lost / all;
-  return error < 0 ? 0 : error;  // rounding; NaN stays
+  return std::max(lost / all, 0.);  // rounding; NaN stays
 }
 
-LayerResult make_result(const LayerProblem& p, Tensor dense, const std::optional<GridRule>& quantised) {
+LayerResult make_result(const LayerProblem& p, Tensor dense, bool quantised, std::optional<double> before_rounding) {
+  constexpr double kRounding = 0.01;
   LayerResult r;
-  if (!quantised && p.store != dense.dtype()) dense = cast(cast(dense, p.store), dense.dtype());
+  const std::vector<double> h = p.stats ? hessian_diagonal(*p.stats) : std::vector<double>();
+  const bool gram = p.stats && p.stats->gram;
+  bool known = before_rounding.has_value();
+  double lost = before_rounding.value_or(0);
+  if (!quantised && p.store != dense.dtype()) {
+    const double share = round_to(dense, p.store, h.empty() ? std::vector(std::size_t(dense.shape()[1]), 1.) : h);
+    known &= share <= kRounding * lost || !gram;
+    lost += share;
+  }
   visit_float(dense.dtype(), p.name, [&]<class T>() {
     const auto values = dense.data<T>();
     r.zeros = double(std::ranges::count(values, T(0))) / double(std::max<std::size_t>(values.size(), 1));
   });
-  r.error = output_error(p.weight, dense, p.stats);
-  require(std::isfinite(r.error), ErrorCode::numeric, p.name, "the weight, its inputs or its result are not finite");
-  double kept = 1, mask = 0;
-  if (const auto* f = std::get_if<Fraction>(&p.sparsity)) kept = 1 - f->zeros;
-  if (const auto* k = std::get_if<KeepOf>(&p.sparsity)) kept = double(k->keep) / k->of;
-  if (kept < 1) mask = 1;
-  const double scale_and_zero = quantised ? (32. + 8.) / double(group_width(*quantised, dense.shape()[1])) : 0;
-  r.bits_per_weight = kept * (quantised ? quantised->bits : 8. * double(info(p.store).size)) + mask + scale_and_zero;
+  const double all = (gram || known) && p.energy ? *p.energy : energy(p.weight, p.stats);
+  if (!known) lost = energy(difference(p.weight, dense), p.stats);
+  require(std::isfinite(lost) && std::isfinite(all), ErrorCode::numeric, p.name,
+          "the weight, its inputs or its result are not finite");
+  r.error = all == 0 ? 0 : std::max(lost / all, 0.);
+  r.dead = std::ranges::count(h, 0.);
   r.dense = std::move(dense);
   return r;
+}
+
+std::vector<std::string> remarks(const LayerResult& r) {
+  std::vector<std::string> list;
+  const auto add = [&list](const auto&... parts) {
+    std::ostringstream text;
+    (text << ... << parts);
+    list.push_back(text.str());
+  };
+  if (r.dead > 0) add(r.dead, " of its inputs are zero in all calibration windows");
+  if (r.ladder > 0)
+    add("the Hessian could not be factored; damping raised to ", r.damp, r.ladder > 3 ? ", and f64 taken" : "");
+  if (r.over_plain > kWorse)
+    add("the updates make it worse: ", r.over_plain,
+        " times the error of doing without; the calibration data may be too short or broken");
+  return list;
 }
 
 PackedInt pack_grid(const Tensor& codes, const Grid& grid, int bits, std::span<const std::int64_t> order) {
@@ -106,7 +154,7 @@ PackedInt pack_grid(const Tensor& codes, const Grid& grid, int bits, std::span<c
   p.group = grid.group;
   p.bits = bits;
   p.codes = pack_codes(codes, bits);
-  p.scale = grid.scale;
+  p.scale = cast_if_exact(grid.scale, DType::f16);
   p.zero = grid.zero;
   if (!order.empty()) {
     p.order = Tensor::empty({p.cols}, DType::i32);
@@ -121,7 +169,10 @@ GridRule read_grid_rule(MethodOptions& o, std::string_view method) {
   rule.group = o.integer("group", -1);
   rule.symmetric = o.flag("sym");
   rule.mse = o.flag("mse");
-  require(rule.group == -1 || rule.group > 0, ErrorCode::usage, method, "group ", rule.group,
+  rule.scale32 = o.flag("scale32");
+  rule.min_zero = o.flag("min_zero");
+  rule.half_sym = o.flag("half_sym");
+  require(rule.group == -1 || rule.group > 0, ErrorCode::usage, method, "--group-size ", rule.group,
           " is not a number of weights (-1: the whole row)");
   check_rule(rule, method);
   return rule;

@@ -1,22 +1,15 @@
 // Round to nearest: every weight on its own, on the grid that GPTQ would use. Needs no data.
-#include "train/compress/result.h"
+#include "train/compress/pruned.h"
 
 namespace sinter {
 namespace {
 
 class Rtn final : public LayerMethod {
  public:
-  explicit Rtn(GridRule rule) : rule_(rule) {}
+  explicit Rtn(const GridRule& rule) : rule_(rule) {}
   StatsRequest needs() const override { return {}; }
   Pruning pruning() const override { return Pruning::none; }
-
-  LayerResult compress(const LayerProblem& p) const override {
-    const Grid grid = find_grid(p.weight, rule_, p.name);
-    const Tensor codes = nearest_codes(p.weight, grid, rule_.bits);
-    LayerResult r = make_result(p, dequantise(codes, grid), rule_);
-    if (grid.scale.dtype() == DType::f32) r.packed = pack_grid(codes, grid, rule_.bits);
-    return r;
-  }
+  LayerResult compress(const LayerProblem& p) const override { return round_to_grid(p, p.weight, rule_); }
 
  private:
   GridRule rule_;
@@ -24,7 +17,7 @@ class Rtn final : public LayerMethod {
 
 }  // namespace
 
-// bits, group, sym, mse.
+// The grid: bits (4 if not given), group, sym, mse, scale32, min_zero, half_sym.
 std::unique_ptr<LayerMethod> make_rtn(MethodOptions& o) { return std::make_unique<Rtn>(read_grid_rule(o, "rtn")); }
 
 }  // namespace sinter

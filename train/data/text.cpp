@@ -31,11 +31,11 @@ std::string read_gzip(const fs::path& path) {
   return text;
 }
 
-std::vector<std::string> split_lines(std::string_view text) {
-  std::vector<std::string> lines;
+std::vector<std::string_view> split_lines(std::string_view text) {
+  std::vector<std::string_view> lines;
   while (!text.empty()) {
     const auto end = text.find('\n');
-    lines.emplace_back(text.substr(0, end));
+    lines.push_back(text.substr(0, end));
     if (end == std::string_view::npos) break;
     text.remove_prefix(end + 1);
   }
@@ -44,23 +44,23 @@ std::vector<std::string> split_lines(std::string_view text) {
 
 bool blank(std::string_view s) { return s.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos; }
 
-bool is_records(const fs::path& path) {
+}  // namespace
+
+bool holds_records(const fs::path& path) {
   const std::string name = path.filename().string();
   return name.ends_with(".jsonl") || name.ends_with(".json.gz") || name.ends_with(".jsonl.gz");
 }
 
-}  // namespace
-
 std::vector<std::string> read_documents(const fs::path& path) {
   const bool gz = path.extension() == ".gz";
   std::string text = gz ? read_gzip(path) : read_text(path, kMaxText);
-  if (!is_records(path)) {
+  if (!holds_records(path)) {
     require(!text.empty(), ErrorCode::input, path.string(), "is empty");
     return {std::move(text)};
   }
   std::vector<std::string> documents;
   std::int64_t number = 0;
-  for (const auto& line : split_lines(text)) {
+  for (const std::string_view line : split_lines(text)) {
     ++number;
     if (blank(line)) continue;
     const std::string where = path.string() + ", line " + std::to_string(number);
@@ -75,9 +75,10 @@ std::vector<std::string> read_documents(const fs::path& path) {
 std::string read_text_as_one(const fs::path& path, const TextOptions& o) {
   std::vector<std::string> parts = read_documents(path);
   std::string join = o.join.empty() ? " " : o.join;
-  if (o.lines && !is_records(path)) {
-    parts = split_lines(parts.front());
-    for (auto& row : parts) row = blank(row) ? "" : row + "\n";
+  if (o.lines && !holds_records(path)) {
+    const std::string whole = std::move(parts.front());
+    parts.clear();
+    for (const std::string_view row : split_lines(whole)) parts.push_back(blank(row) ? "" : std::string(row) + "\n");
     if (o.join.empty()) join = "\n\n";
   }
   std::string text;

@@ -11,6 +11,7 @@ namespace sinter {
 // The documents of a file: a .jsonl (field `text` per line), a .json.gz or .jsonl.gz of the same, or any other file as one
 // document. Error(input) names the file and the line of an empty or malformed record.
 std::vector<std::string> read_documents(const std::filesystem::path&);
+bool holds_records(const std::filesystem::path&);  // by its name: .jsonl, .json.gz, .jsonl.gz
 
 // How a file becomes one text. Rows (`lines`): row = line + newline, a blank line = the empty row, joined by `join`, which
 // is what the papers do with WikiText.

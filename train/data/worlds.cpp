@@ -1,9 +1,10 @@
 #include "train/data/worlds.h"
 
-#include <fstream>
+#include <nlohmann/json.hpp>
 #include <unordered_set>
 
-#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
 #include "train/data/worlds_story.h"
 
 namespace sinter {
@@ -118,26 +119,19 @@ std::vector<WorldQuestion> make_questions(std::uint64_t seed, std::uint64_t firs
   return out;
 }
 
-void write_worlds(const std::string& path, std::uint64_t seed, std::uint64_t first, std::size_t count) {
-  std::ofstream file(path, std::ios::binary);
-  require(bool(file), ErrorCode::io, path, "cannot be opened for writing");
-  const bool lines = path.ends_with(".jsonl");
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::string text = make_world(Rng{seed}, first + i);
-    if (!lines) {
-      file << text;
-      continue;
-    }
-    file << "{\"text\": \"";
-    for (const char c : text) {  // plain ASCII: only these three need an escape
-      if (c == '\n') file << "\\n";
-      else if (c == '"' || c == '\\') file << '\\' << c;
-      else file << c;
-    }
-    file << "\"}\n";
+void write_worlds(const std::filesystem::path& path, std::uint64_t seed, std::uint64_t first, std::int64_t count,
+                  LogSink& log) {
+  constexpr std::int64_t kReport = 100;  // documents
+  const bool records = path.extension() == ".jsonl";
+  AtomicWriter file(path);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::string text = make_world(Rng{seed}, first + std::uint64_t(i));
+    file.write(records ? Json{{"text", text}}.dump() + "\n" : text);
+    if ((i + 1) % kReport != 0) continue;
+    log.check_stop("worlds");
+    log.progress({"worlds", i + 1, count});
   }
-  file.close();
-  require(bool(file), ErrorCode::io, path, "could not be written to its end");
+  file.commit();
 }
 
 std::size_t shared_worlds(std::span<const std::string> train, std::span<const std::string> held_out) {

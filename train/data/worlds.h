@@ -1,9 +1,11 @@
 #pragma once
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "core/log.h"
 #include "core/random.h"
 
 // Small English worlds: seeded documents of a story, its facts asked back, and sums. Each tells of two people of a
@@ -37,9 +39,10 @@ std::vector<std::string> make_village(std::uint64_t seed, std::uint64_t index, s
 // One question about each of the documents first .. first + count - 1.
 std::vector<WorldQuestion> make_questions(std::uint64_t seed, std::uint64_t first, std::size_t count);
 
-// `path` ending in ".jsonl": one {"text": document} per line; otherwise the documents one after the other.
-// Errors: io when the file cannot be written.
-void write_worlds(const std::string& path, std::uint64_t seed, std::uint64_t first, std::size_t count);
+// Documents first .. first + count - 1. `path` ending in ".jsonl": one {"text": document} per line; otherwise the
+// documents one after the other. The file is complete or not there. Error(io) when it cannot be written.
+void write_worlds(const std::filesystem::path& path, std::uint64_t seed, std::uint64_t first, std::int64_t count,
+                  LogSink&);
 
 // How many of the held-out documents also occur, byte for byte, among the training documents.
 std::size_t shared_worlds(std::span<const std::string> train, std::span<const std::string> held_out);
