@@ -93,8 +93,10 @@ std::span<const Case> cases() {
       {"gemm_f32", "y = x W' and dx = dy W; limit: OpenBLAS's own threads on the same product", gemm_f32},
       {"decode_f32", "weight bytes per second of one-token steps of a 110M LLaMA; limit: reading memory", decode_f32},
       {"prompt_step", "a step of prompt learning on that model; limit: OpenBLAS on its products alone", prompt_step},
-      {"solve_sparsegpt", "pruning a 2048 x 2048 layer to 50 %; limit: OpenBLAS, 2048 x 2048 x 2048", solve_sparsegpt},
-      {"solve_gptq", "quantising a 2048 x 2048 layer to 4 bits; limit: OpenBLAS, 2048 x 2048 x 2048", solve_gptq},
+      {"solve_sparsegpt", "pruning a layer to 50 %, statistics given; limit: the engine's own f32 product",
+       solve_sparsegpt},
+      {"solve_gptq", "quantising a layer to 4 bits, statistics given; limit: the same", solve_gptq},
+      {"hessian", "adding the second moments of 2048 tokens; limit: the same", hessian},
       {"attention", "causal attention, forward and with backward; limit: OpenBLAS, 2048 x 2048 x 2048", attention_f32},
   };
   return kCases;

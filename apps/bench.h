@@ -80,6 +80,7 @@ std::vector<Row> decode_f32(LogSink&);
 std::vector<Row> prompt_step(LogSink&);
 std::vector<Row> solve_sparsegpt(LogSink&);
 std::vector<Row> solve_gptq(LogSink&);
+std::vector<Row> hessian(LogSink&);
 std::vector<Row> attention_f32(LogSink&);
 
 // The processor, its cores, the threads in use, the kernels chosen, the date, and how busy others kept it meanwhile.

@@ -1,10 +1,9 @@
-// prompt_step, solve_sparsegpt, solve_gptq, attention: what users wait for, counted in floating-point operations.
+// prompt_step, attention: what users wait for, counted in floating-point operations.
 #include <map>
 
 #include "apps/bench.h"
 #include "core/parallel.h"
 #include "ops/attention.h"
-#include "train/compress/method.h"
 #include "train/optim.h"
 #include "train/prompt.h"
 
@@ -12,7 +11,6 @@ namespace sinter::bench {
 namespace {
 
 constexpr std::int64_t kSequences = 2, kPromptTokens = 100, kTextTokens = 156;
-constexpr std::int64_t kLayer = 2048, kSamples = 4096;
 
 struct PromptBench {
   std::unique_ptr<CausalLM> model = llama_110m();
@@ -59,34 +57,6 @@ class StepProducts {
   std::map<std::array<std::int64_t, 3>, Counted> products_;
 };
 
-// A layer with correlated inputs: H = (2/N) Σ x xᵀ of normal-like x with a shared part.
-struct LayerBench {
-  Tensor weight = random_tensor({kLayer, kLayer}, 10);
-  LayerStats stats;
-  LayerBench() {
-    Tensor x = random_tensor({kSamples, kLayer}, 11);
-    const auto values = x.mutable_data<float>();
-    for (std::size_t i = 1; i < values.size(); ++i) values[i] += 0.5f * values[i - 1];
-    stats.tokens = kSamples;
-    stats.sequences = 1;
-    stats.gram = matmul(x, Trans::yes, x, Trans::no);
-    stats.column_sq = Tensor::empty({kLayer}, DType::f32);
-    const auto sq = stats.column_sq.mutable_data<float>();
-    const auto gram = stats.gram.data<float>();
-    for (std::int64_t j = 0; j < kLayer; ++j) sq[std::size_t(j)] = gram[std::size_t(j * kLayer + j)];
-  }
-};
-
-// Cholesky of H, its inverse, and the inverse's Cholesky: n³/3 + 2n³/3 + n³/3; the sweep: n²/2 updates of m weights.
-Row solve(LogSink& log, std::string_view what, std::string shape, const LayerMethod& method, Sparsity sparsity) {
-  const LayerBench b;
-  const double m = double(kLayer), n = double(kLayer);
-  return beside_cube(log, what, std::move(shape), 1e-9 * (4. / 3 * n * n * n + m * n * n), [&] {
-    FactorMemo memo;
-    method.compress({.name = what, .weight = b.weight.clone(), .stats = &b.stats, .sparsity = sparsity, .memo = &memo});
-  });
-}
-
 }  // namespace
 
 std::vector<Row> prompt_step(LogSink& log) {
@@ -97,15 +67,6 @@ std::vector<Row> prompt_step(LogSink& log) {
   const double gflop = products.gflop();
   return {{"prompt_step", "llama 110M, 2 x (100 + 156) rows", gflop, "GFLOP/s", s.engine,
            s.limit > 0 ? std::optional(gflop / s.limit) : std::nullopt}};
-}
-
-std::vector<Row> solve_sparsegpt(LogSink& log) {
-  return {solve(log, "solve_sparsegpt", "2048 x 2048, 50 %", *make_method("sparsegpt"), Fraction{0.5})};
-}
-
-std::vector<Row> solve_gptq(LogSink& log) {
-  return {solve(log, "solve_gptq", "2048 x 2048, 4 bits, groups of 128",
-                *make_method("gptq", {{"bits", "4"}, {"group", "128"}}), Unpruned{})};
 }
 
 // Forward: q kᵀ and p v, half of the T x T each; backward: five such products, as scores are computed again.

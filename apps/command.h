@@ -17,6 +17,7 @@ struct Session {
   LogSink& log;
   Compute compute = Compute::f32;
   std::uint64_t seed = 0;
+  std::string command{};  // as it was typed, quoted for a shell
 };
 
 // One sub-command: its flags are bound to its members, then it runs once.

@@ -31,6 +31,12 @@ constexpr CommandInfo kCommands[] = {
      "  sinter compress MODEL --out DIR --method sparsegpt --pattern 2:4 --bits 4 --calibration windows.json\n"
      "  sinter compress MODEL --out DIR --method wanda --pattern 4:8 --calibration c4.jsonl --dry-run",
      make_compress},
+    {"export", "Write a model for other programs: dense, GPTQ, compressed-tensors, GGUF",
+     "  sinter export MODEL --to dense --out DIR\n"
+     "  sinter export MODEL --to gptq --out DIR --json export.json\n"
+     "  sinter export MODEL --to gguf --out model.gguf\n"
+     "  sinter info MODEL --target vllm        (what that program will accept)",
+     make_export},
     {"prompt", "Learn a soft prompt for a frozen, compressed model",
      "  sinter prompt MODEL --data train.jsonl --validation valid.jsonl --out prompt.safetensors --steps 1000\n"
      "  sinter prompt MODEL --data train.txt --out adapter_dir --tokens 20 --init text:\"Answer carefully.\" --resume",

@@ -12,6 +12,7 @@ std::unique_ptr<Command> make_logits();
 std::unique_ptr<Command> make_perplexity();
 std::unique_ptr<Command> make_generate();
 std::unique_ptr<Command> make_compress();
+std::unique_ptr<Command> make_export();
 std::unique_ptr<Command> make_prompt();
 std::unique_ptr<Command> make_pretrain();
 std::unique_ptr<Command> make_demo();

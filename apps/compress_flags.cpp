@@ -1,7 +1,9 @@
 #include "apps/compress_flags.h"
 
+#include <cctype>
+#include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
-#include <regex>
 
 namespace sinter {
 
@@ -12,7 +14,7 @@ void CompressFlags::declare(Flags& f) {
       .alias("--save-model")
       .alias("--output-dir");
   f.option("--method", "M", &method_name,
-           "magnitude, wanda, sparsegpt (prune); rtn, gptq (quantise); sparsegpt with --bits does both in one sweep")
+           "magnitude, wanda, sparsegpt, dsnot (prune); rtn, gptq (quantise); sparsegpt or wanda with --bits does both")
       .alias("--prune-method")
       .required();
   f.option("--sparsity", "P", &sparsity, "Share of the weights that becomes zero, such as 0.5")
@@ -31,6 +33,9 @@ void CompressFlags::declare(Flags& f) {
   f.option("--calibration", "F", &calibration,
            "Text, .jsonl or .json.gz to sample windows from; .json: a list of windows of ids, taken as they are")
       .alias("--dataset");
+  f.option("--calibration-like", "P", &calibration_like,
+           "Draw the windows bit for bit as the scripts of sparsegpt, wanda or gptq do")
+      .one_of({"sparsegpt", "wanda", "gptq"});
   f.option("--samples", "S", &samples, "Windows to sample (default 128)").alias("--nsamples");
   f.option("--seq-len", "T", &seq_len, "Tokens per window (default: 2048 or what the model's positions allow)")
       .alias("--seqlen");
@@ -42,8 +47,22 @@ void CompressFlags::declare(Flags& f) {
   f.option("--save", "packed|dense", &save,
            "packed: quantised weights as codes (default); dense: plain tensors for any program")
       .one_of({"packed", "dense"});
-  f.flag("--resume", resume, "Accepted for scripts; no state is kept between runs yet, so a run starts afresh");
-  f.flag("--dry-run", dry_run, "Print what would be done, with the memory and time expected");
+  f.option(
+      "--set", "KEY=VALUE", &settings_of_method,
+      "A setting of the method that has no flag: initial, cycles, threshold, power, same_sign, attention_only (dsnot); "
+      "variant (wanda); one_more (sparsegpt); stale_groups, scale32, min_zero, half_sym (grids). Repeatable");
+  f.option("--scratch", "DIR", &scratch,
+           "Keep the hidden states of the calibration windows in files there, not in memory; removed at the end");
+  f.option(
+      "--max-memory", "N", &max_memory,
+      "Bytes, or with K, M, G (powers of 1024), such as 4G. What helps is chosen (hidden states in files, one Gram "
+      "matrix at a time); what cannot be done in that much is refused before it begins");
+  f.flag("--resume", resume,
+         "Go on with what an interrupted run left in DIR.partial, to the same bytes; without such a state, start "
+         "afresh. A "
+         "run without --resume drops that state");
+  f.flag("--dry-run", dry_run,
+         "Print what would be done, with memory and time by phase, after two seconds of measuring");
 }
 
 Sparsity CompressFlags::target() const {
@@ -62,6 +81,9 @@ std::unique_ptr<LayerMethod> CompressFlags::make() const {
   require(samples >= 1, ErrorCode::usage, "--samples", "expected 1 or more, found ", samples);
   require(!seq_len || *seq_len >= 2, ErrorCode::usage, "--seq-len", "expected 2 or more, found ", seq_len.value_or(0));
   require(dry_run || !out.empty(), ErrorCode::usage, "compress", "--out is missing");
+  require(calibration_like.empty() || !calibration.empty(), ErrorCode::usage, "--calibration-like",
+          "needs --calibration");
+  (void)memory_limit();
 
   std::vector<std::string> names;
   for (const auto& m : methods()) names.emplace_back(m.name);
@@ -81,6 +103,13 @@ std::unique_ptr<LayerMethod> CompressFlags::make() const {
   if (static_groups) o.set("static_groups", "1");
   if (percdamp) o.set("damp", Json(*percdamp).dump());
   if (block_size) o.set("block", std::to_string(*block_size));
+  for (const std::string& setting : settings_of_method) {
+    const auto equals = setting.find('=');
+    require(equals != std::string::npos && equals > 0, ErrorCode::usage, "--set", "expected key=value, found \"",
+            setting, "\"");
+    require(!o.has(setting.substr(0, equals)), ErrorCode::usage, "--set", setting.substr(0, equals), " is given twice");
+    o.set(setting.substr(0, equals), setting.substr(equals + 1));
+  }
   require(bits || (method_name != "gptq" && method_name != "rtn"), ErrorCode::usage, method_name,
           "needs --bits 2, 3, 4 or 8");
   auto made = make_method(method_name, o);
@@ -91,22 +120,24 @@ std::unique_ptr<LayerMethod> CompressFlags::make() const {
           "does not prune; --method sparsegpt with --bits does both");
   require(!made->needs().any() || !calibration.empty(), ErrorCode::usage, method_name, "needs --calibration");
   (void)target();
-  (void)wanted("");
   return made;
 }
 
-bool CompressFlags::wanted(const std::string& linear) const {
-  const auto matches = [&linear](const char* flag, const std::string& pattern) {
-    try {
-      return std::regex_search(linear, std::regex(pattern));
-    } catch (const std::regex_error& e) {
-      fail(ErrorCode::usage, flag, "\"", pattern, "\" is no regular expression: ", e.what());
-    }
-  };
-  return (only.empty() || matches("--only", only)) && (skip.empty() || !matches("--skip", skip));
+std::optional<double> CompressFlags::memory_limit() const {
+  if (max_memory.empty()) return std::nullopt;
+  double number = 0;
+  const char* const end = max_memory.data() + max_memory.size();
+  const auto [rest, error] = std::from_chars(max_memory.data(), end, number);
+  std::string unit(rest, end);
+  for (const std::string_view tail : {"B", "i"})
+    if (unit.size() > 1 && unit.ends_with(tail)) unit.pop_back();
+  const auto power = std::string_view("BKMGT").find(unit.empty() ? 'B' : char(std::toupper(unit[0])));
+  require(error == std::errc() && number > 0 && unit.size() <= 1 && power != std::string_view::npos, ErrorCode::usage,
+          "--max-memory", "expected bytes such as 500000000, 512M or 4G, found \"", max_memory, "\"");
+  return number * std::pow(1024., double(power));
 }
 
-Json CompressFlags::settings(std::int64_t windows, std::int64_t length, std::uint64_t seed) const {
+Json CompressFlags::settings(std::int64_t windows, std::int64_t length, const Session& session) const {
   const auto given = [](const auto& v) { return v ? Json(*v) : Json(nullptr); };
   return {{"method", method_name},
           {"sparsity", given(sparsity)},
@@ -120,13 +151,16 @@ Json CompressFlags::settings(std::int64_t windows, std::int64_t length, std::uin
           {"true_sequential", true_sequential},
           {"percdamp", percdamp.value_or(0.01)},
           {"block_size", block_size.value_or(128)},
+          {"set", settings_of_method},
           {"calibration", calibration},
+          {"calibration_like", calibration_like},
           {"samples", windows},
           {"seq_len", length},
           {"only", only},
           {"skip", skip},
           {"save", save},
-          {"seed", seed}};
+          {"compute", session.compute == Compute::bf16 ? "bf16" : "f32"},
+          {"seed", session.seed}};
 }
 
 }  // namespace sinter

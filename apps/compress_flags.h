@@ -6,7 +6,8 @@ namespace sinter {
 
 // The flags of `sinter compress` and what they mean to the library.
 struct CompressFlags {
-  std::string model, out, method_name, calibration, only, skip, save = "packed";
+  std::string model, out, method_name, calibration, calibration_like, only, skip, save = "packed", scratch, max_memory;
+  std::vector<std::string> settings_of_method;  // key=value
   std::optional<double> sparsity, percdamp;
   std::optional<std::string> pattern;
   std::optional<std::int64_t> bits, group_size, seq_len, block_size;
@@ -17,8 +18,9 @@ struct CompressFlags {
   void declare(Flags&);
   std::unique_ptr<LayerMethod> make() const;  // Error(usage) for flags that contradict one another or the method
   Sparsity target() const;  // what to prune
-  bool wanted(const std::string& linear) const;  // by --only and --skip; Error(usage) for a broken expression
-  Json settings(std::int64_t windows, std::int64_t length, std::uint64_t seed) const;  // for compression.json
+  std::optional<double> memory_limit() const;  // bytes of --max-memory; Error(usage)
+  // All that the result depends on besides the model and the windows, for compression.json.
+  Json settings(std::int64_t windows, std::int64_t length, const Session&) const;
 };
 
 }  // namespace sinter

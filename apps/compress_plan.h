@@ -1,24 +1,18 @@
 #pragma once
 #include "apps/compress_flags.h"
-#include "models/causal_lm.h"
+#include "train/compress/estimate.h"
 
 namespace sinter {
 
-// What a compression is expected to take. From the shapes alone, and a short measurement of this machine's products.
-struct CompressPhase {
-  std::string name;
-  double bytes = 0, seconds = 0;  // bytes are held at the same time as those of the other phases
-};
-struct CompressEstimate {
-  std::int64_t linears = 0, weights = 0;  // that would be compressed
-  std::vector<CompressPhase> phases;
-  double output_bytes = 0, flops_per_second = 0;
-};
+std::int64_t resident_bytes();  // of this process, now
 
-// `solves`: the method factors Gram matrices. No windows: no forward passes.
-CompressEstimate estimate_compression(CausalLM&, const CompressFlags&, bool solves, std::int64_t windows,
-                                      std::int64_t length, std::uint64_t bytes_on_disk);
-void print_estimate(std::ostream&, const CompressEstimate&);
-Json estimate_json(const CompressEstimate&);
+// The estimate of the plan. With a limit (bytes), first changes the plan to what costs least time and obeys it: hidden
+// states in files under `scratch`, then statistics of one stage at a time; what was chosen is noted. Error(usage) where
+// nothing does.
+CompressEstimate fit_plan(CausalLM&, CompressPlan&, const EstimateInput&, const Rates&, std::optional<double> limit,
+                          const std::filesystem::path& scratch, LogSink&);
+
+void print_estimate(std::ostream&, const CompressEstimate&, const Rates&, double output_bytes);
+Json estimate_json(const CompressEstimate&, const Rates&, double output_bytes);
 
 }  // namespace sinter

@@ -2,8 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "core/file.h"
-
 namespace sinter {
 namespace {
 
@@ -26,12 +24,6 @@ void add_rope_keys(Json& config) {
 }
 
 }  // namespace
-
-void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to) {
-  for (const char* name : {"tokenizer.model", "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json",
-                           "special_tokens_map.json", "added_tokens.json"})
-    if (std::filesystem::exists(from / name)) write_text_atomic(to / name, read_text(from / name));
-}
 
 void complete_config(Json& config, bool llama, bool bf16) {
   const char* const type = bf16 ? "bfloat16" : "float32";

@@ -1,12 +1,9 @@
 #pragma once
-#include <filesystem>
-
 #include "core/json.h"
 
 // The files of a model that was not loaded from anywhere.
 namespace sinter {
 
-void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to);  // byte for byte
 // Fills in what readers of all ages look for: architecture, type, and rotary theta at its old and its new place.
 void complete_config(Json& config, bool llama, bool bf16);
 

@@ -46,7 +46,7 @@ class Generate final : public Command {
     for (const auto& text : stop_) o_.stop.push_back(unescape("--stop", text));
     o_.seed = s.seed;
     o_.compute = s.compute;
-    const auto model = load_model(model_);
+    const auto model = load_model(model_, &s.log);
     const auto tokenizer = Tokenizer::load(model_);
     const Tensor soft = soft_prompt_for(soft_prompt_, *model, model_);
     const auto ids = tokenizer->encode(prompt_ ? *prompt_ : read_text(*file_));

@@ -38,7 +38,7 @@ class Logits final : public Command {
     require(ids_.has_value() != file_.has_value(), ErrorCode::usage, "logits",
             "needs exactly one of --ids and --ids-file");
     auto ids = ids_ ? parse_ids("--ids", *ids_) : std::vector<std::int32_t>();
-    const auto model = load_model(model_);
+    const auto model = load_model(model_, &s.log);
     if (file_) ids = read_ids(*file_);
     check_ids(ids, model->config().vocab, file_ ? ErrorCode::input : ErrorCode::usage, file_ ? *file_ : "--ids");
     const Tensor prompt = soft_prompt_for(prompt_, *model, model_);

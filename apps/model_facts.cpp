@@ -11,10 +11,38 @@ namespace sinter {
 
 std::string format_of(const Packed& p) {
   if (p.tag == "dense") return std::string(info(p.parts.at("weight").dtype()).name);
-  if (p.tag != "grouped_int") return p.tag;
+  std::string pattern, values;
+  if (p.tag == "bitmap") pattern = "bitmap ";
+  if (p.tag == "n_of_m") pattern = std::to_string(p.fields.at("keep")) + ":" + std::to_string(p.fields.at("of")) + " ";
+  if (const auto it = p.parts.find("values"); it != p.parts.end())
+    return pattern + std::string(info(it->second.dtype()).name);
   const std::int64_t group = p.fields.at("group"), cols = p.fields.at("cols");
-  return "int" + std::to_string(p.fields.at("bits")) + (group < cols ? " group " + std::to_string(group) : " per row") +
-         (p.parts.contains("order") ? " act-order" : "");
+  const bool ordered = p.parts.contains("order") || p.parts.contains("group_of");
+  return pattern + std::to_string(p.fields.at("bits")) + " bits" +
+         (group < cols ? " g" + std::to_string(group) : " per row") + (ordered ? " act-order" : "");
+}
+
+void BitShares::add(const BitShares& b, double times) {
+  values += b.values * times;
+  mask += b.mask * times;
+  grid += b.grid * times;
+  order += b.order * times;
+}
+
+void BitShares::divide(double by) {
+  for (double* v : {&values, &mask, &grid, &order}) *v /= by;
+}
+
+BitShares bits_of(const Packed& p, std::int64_t entries) {
+  BitShares b;
+  for (const auto& [name, part] : p.parts) {
+    const double bits = 8 * double(part.bytes()) / double(entries);
+    if (name == "mask") b.mask += bits;
+    else if (name == "scale" || name == "zero") b.grid += bits;
+    else if (name == "order" || name == "group_of") b.order += bits;
+    else b.values += bits;
+  }
+  return b;
 }
 
 double zero_share(const FrozenWeight& w) {
@@ -65,7 +93,10 @@ std::set<std::string> used_tensors(CausalLM& model) {
     for (const auto& [part, t] : l.frozen()->pack().parts) used.insert(l.name() + "." + part);
     if (l.bias()) used.insert(l.name() + ".bias");
   };
-  model.each_matrix([&](const std::string& name, Matrix&) { used.insert(name); });
+  model.each_matrix([&](const std::string& name, Matrix& m) {
+    const std::string stem = name.substr(0, name.rfind('.'));
+    for (const auto& [part, t] : std::get<FrozenWeightPtr>(m)->pack().parts) used.insert(stem + "." + part);
+  });
   model.each_weight([&](const std::string& name, Weight&) { used.insert(name); });
   model.each_projection(linear);
   model.each_linear(linear);

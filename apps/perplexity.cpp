@@ -16,7 +16,7 @@ namespace {
 
 void write_token_nll(const std::string& path, const Perplexity& p) {
   if (path.ends_with(".json")) return write_text_atomic(path, json_text(Json{{"token_nll", p.token_nll}}));
-  write_tensors(path, {{"token_nll", Tensor::of<float>({p.chunks, p.seq_len - 1}, p.token_nll)}});
+  write_tensors(path, {{"token_nll", Tensor::of<float>({p.chunks, p.scored_tokens / p.chunks}, p.token_nll)}});
 }
 
 class PerplexityCommand final : public Command {
@@ -35,21 +35,32 @@ class PerplexityCommand final : public Command {
         .alias("-c")
         .alias("--ctx-size");
     f.option("--max-chunks", "N", &max_chunks_, "Only the first N chunks").alias("--chunks");
+    f.option("--recipe", "gptq|llama.cpp", &recipe_,
+             "gptq: every token after a chunk's first is scored (default); llama.cpp: <s> in place of a chunk's first "
+             "token, its second half is scored; 512 tokens unless --seq-len says otherwise")
+        .one_of({"gptq", "llama.cpp"});
     f.option("--soft-prompt", "P", &prompt_,
              "A learned prompt before every chunk: .safetensors file or PEFT directory");
     f.option("--token-nll", "F", &token_nll_,
-             "Also write the loss of each scored token, [chunks, T - 1]: .safetensors or .json");
+             "Also write the loss of each scored token, [chunks, T - 1] (second halves alone: T / 2 - 1): .safetensors "
+             "or .json");
   }
 
   Json run(Session& s) override {
     require(!max_chunks_ || *max_chunks_ > 0, ErrorCode::usage, "--max-chunks", "expected 1 or more, found ",
             max_chunks_.value_or(0));
-    const auto model = load_model(model_);
+    const auto model = load_model(model_, &s.log);
     const auto tokenizer = Tokenizer::load(model_);
     PerplexityOptions o;
     o.soft_prompt = prompt_.empty() ? Tensor() : soft_prompt_for(prompt_, *model, model_);
     const std::int64_t k = o.soft_prompt ? o.soft_prompt.shape()[0] : 0;
-    o.seq_len = seq_len_.value_or(default_seq_len(2048, model->config(), k));
+    const bool llama_cpp = recipe_ == "llama.cpp";
+    o.seq_len = seq_len_.value_or(default_seq_len(llama_cpp ? 512 : 2048, model->config(), k));
+    if (llama_cpp) {
+      const auto empty = tokenizer->encode("");
+      if (tokenizer->bos() && !empty.empty() && empty.front() == *tokenizer->bos()) o.first = empty.front();
+      o.context = o.seq_len / 2;
+    }
     o.max_chunks = max_chunks_.value_or(0);
     o.compute = s.compute;
     if (!token_nll_.empty()) check_output_file(token_nll_);
@@ -82,7 +93,7 @@ class PerplexityCommand final : public Command {
     return json;
   }
 
-  std::string model_, text_, join_, prompt_, token_nll_;
+  std::string model_, text_, join_, prompt_, token_nll_, recipe_;
   std::optional<std::int64_t> seq_len_, max_chunks_;
   bool lines_ = false;
 };

@@ -64,6 +64,19 @@ void check_written(std::ostream& out) {
   require(bool(out), ErrorCode::io, "standard output", "cannot be written: the disk is full or the reader is gone");
 }
 
+// "sinter compress MODEL --prompt 'Once upon a time'"
+std::string as_typed(std::string_view command, const std::vector<std::string>& args) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=./:,+@%";
+  std::string line = "sinter " + std::string(command);
+  for (const std::string& arg : args) {
+    const bool plain = !arg.empty() && arg.find_first_not_of(kPlain) == std::string::npos;
+    line += plain ? " " : " '";
+    for (const char c : arg) line += c == '\'' ? "'\\''" : std::string(1, c);
+    if (!plain) line += "'";
+  }
+  return line;
+}
+
 int run_command(const CommandInfo& info, const std::vector<std::string>& args, const Terminal& t) {
   const auto command = info.make();
   Flags flags{std::string(info.name), std::string(info.summary), std::string(info.examples)};
@@ -85,7 +98,8 @@ int run_command(const CommandInfo& info, const std::vector<std::string>& args, c
   ProgressLog log(t.err, style_of(common, t.err_is_terminal), common.quiet);
   TextBuffer buffer(!json_on_out ? t.out.rdbuf() : common.quiet ? nullptr : t.err.rdbuf(), log);
   std::ostream out(&buffer);
-  Session session{out, log, common.compute == "bf16" ? Compute::bf16 : Compute::f32, std::uint64_t(common.seed)};
+  Session session{out, log, common.compute == "bf16" ? Compute::bf16 : Compute::f32, std::uint64_t(common.seed),
+                  as_typed(info.name, args)};
   const Json result = command->run(session);
   check_written(out);
   if (json_on_out) t.out << json_text(result);

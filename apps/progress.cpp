@@ -75,6 +75,7 @@ void ProgressLog::progress(const Progress& p) {
     stage_ = p.stage;
     stage_begin_ = now;
     stage_first_ = p.done;
+    stage_share_ = p.share;
   }
   last_done_ = p.done;
   const bool last = p.done >= p.total;
@@ -92,9 +93,15 @@ void ProgressLog::progress(const Progress& p) {
 // From the first report of a stage on: what came before it is not known.
 ProgressLog::Pace ProgressLog::pace(const Progress& p, double now) const {
   const double seconds = now - stage_begin_;
-  if (p.done <= stage_first_ || seconds <= 0) return {};
-  const double rate = double(p.done - stage_first_) / seconds;
-  return {rate, double(std::max<std::int64_t>(p.total - p.done, 0)) / rate};
+  Pace at;
+  if (seconds <= 0) return at;
+  if (p.done > stage_first_) {
+    at.rate = double(p.done - stage_first_) / seconds;
+    at.seconds_left = double(std::max<std::int64_t>(p.total - p.done, 0)) / at.rate;
+  }
+  if (p.share > stage_share_ && stage_share_ >= 0)
+    at.seconds_left = seconds * std::max(1 - p.share, 0.) / (p.share - stage_share_);
+  return at;
 }
 
 void ProgressLog::draw_bar(const Progress& p, const Pace& at) {

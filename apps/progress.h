@@ -40,7 +40,7 @@ class ProgressLog final : public LogSink {
   bool quiet_;
   Clock clock_;
   std::string stage_;
-  double begin_, last_drawn_ = -1e9, stage_begin_ = 0;
+  double begin_, last_drawn_ = -1e9, stage_begin_ = 0, stage_share_ = 0;
   std::int64_t stage_first_ = 0, last_done_ = 0;
   bool drawn_ = false;
 };

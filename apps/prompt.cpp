@@ -37,7 +37,7 @@ class PromptCommand final : public Command {
     require(tokens_ >= 1, ErrorCode::usage, "--tokens", "expected 1 or more, found ", tokens_);
     require(init_ == "random" || init_ == "first" || init_.starts_with("text:"), ErrorCode::usage, "--init",
             "expected random, first or text:S, found \"", init_, "\"");
-    const auto model = load_model(model_);
+    const auto model = load_model(model_, &s.log);
     const auto tokenizer = Tokenizer::load(model_);
     const ModelConfig& c = model->config();
     const std::int64_t T = train_.seq_len.value_or(default_seq_len(1024, c, tokens_));

@@ -5,7 +5,6 @@
 
 #include "apps/command.h"
 #include "apps/commands.h"
-#include "core/file.h"
 
 namespace sinter {
 namespace {
@@ -23,27 +22,12 @@ class Worlds final : public Command {
     require(count_ > 0, ErrorCode::usage, "--count", "expected 1 or more, found ", count_);
     require(first_ >= 0 && first_ < std::int64_t(kHeldOutWorlds), ErrorCode::usage, "--first", "expected 0 to ",
             kHeldOutWorlds - 1, ", found ", first_);
-    write(s);
+    write_worlds(out_, s.seed, std::uint64_t(first_) + (held_out_ ? kHeldOutWorlds : 0), count_, s.log);
     s.out << count_ << (held_out_ ? " held-out" : "") << " documents written to " << out_ << "\n";
     return {{"out", out_}, {"count", count_}, {"first", first_}, {"held_out", held_out_}, {"seed", s.seed}};
   }
 
  private:
-  void write(Session& s) const {
-    constexpr std::int64_t kReport = 100;  // documents
-    const std::uint64_t first = std::uint64_t(first_) + (held_out_ ? kHeldOutWorlds : 0);
-    const bool records = out_.ends_with(".jsonl");
-    AtomicWriter file(out_);
-    for (std::int64_t i = 0; i < count_; ++i) {
-      const std::string text = make_world(Rng{s.seed}, first + std::uint64_t(i));
-      file.write(records ? Json{{"text", text}}.dump() + "\n" : text);
-      if ((i + 1) % kReport != 0) continue;
-      s.log.check_stop("worlds");
-      s.log.progress({"worlds", i + 1, count_});
-    }
-    file.commit();
-  }
-
   std::string out_;
   std::int64_t count_ = 0, first_ = 0;
   bool held_out_ = false;

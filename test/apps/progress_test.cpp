@@ -93,6 +93,16 @@ TEST_CASE("JSON events are one object per line") {
   CHECK(events[3]["warning"] == "careful");
 }
 
+TEST_CASE("time left follows the share of the work where steps are unequal") {
+  Scene s(ProgressStyle::lines);
+  s.log.progress({"work", 0, 4, 1.5, "loss", 0.1});
+  s.now += 10;
+  s.log.progress({"work", 0, 4, 1.5, "loss", 0.2});
+  s.now += 10;
+  s.log.progress({"work", 3, 4, 1.5, "loss", 0.3});
+  CHECK(s.err.str() == "work 0/4  loss 1.5  1:20 left\nwork 3/4  loss 1.5  0.15/s  1:10 left\n");
+}
+
 TEST_CASE("quiet keeps warnings only") {
   Scene s(ProgressStyle::lines, true);
   s.steps(1, 400, 400);
