@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t kPanel = 256;  // columns that are factored before the rest is updated
 constexpr std::int64_t kLeaf = 32;  // columns that are factored or inverted at once
 constexpr std::int64_t kStrip = kPanelCols;  // rows of a panel that a thread solves
-constexpr std::int64_t kGramRows = 256;  // of x between two additions to a Gram matrix: longer sums lose more to rounding
+constexpr std::int64_t kGramRows = 256;  // of x between two additions to a Gram matrix: long sums lose more digits
 constexpr std::int64_t kInverseRows = 256;  // of an inverse that a thread works on
 
 // A diagonal tile in f64, rows kLeaf apart; the lower triangle counts.

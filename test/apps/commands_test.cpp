@@ -45,7 +45,8 @@ TEST_CASE("info counts parameters, bits and zeros of every linear") {
   CHECK(json["parameters"] == 400 * 32 + 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32 + 64) + 32);
   CHECK(json["bytes_on_disk"] == fs::file_size(tiny().model + "/model.safetensors"));
   REQUIRE(json["linears"].size() == 14);
-  CHECK(keys(json["linears"][0]) == std::vector<std::string>{"name", "shape", "format", "bits_per_weight", "zeros", "bits"});
+  CHECK(keys(json["linears"][0]) ==
+        std::vector<std::string>{"name", "shape", "format", "bits_per_weight", "zeros", "bits"});
   CHECK(json["linears"][6]["shape"] == Json({32, 48}));
   CHECK(json["totals"]["bits_per_weight"] == 32.0);
   CHECK(json["totals"]["zeros"] == 0.0);

@@ -324,11 +324,9 @@ FrozenWeightPtr Run::compress_one(int block, const Linear& l, const StatsCollect
     const Stopwatch watch(seconds_.solve);
     r = plan_.method->compress(p);
     p.weight = {};
-    LayerResult facts = r;
-    facts.dense = {};
-    facts.packed.reset();
-    frozen = freeze(std::move(r), p.sparsity, p.store, plan_.packed);
-    r = std::move(facts);
+    frozen = freeze(r, p.sparsity, p.store, plan_.packed);
+    r.dense = {};
+    r.packed.reset();
   }
   report(block, l, r, *frozen, seconds_.solve - before);
   step(Rates().seconds(solve_work(l, plan_.method->needs().gram, shared)));

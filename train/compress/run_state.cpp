@@ -20,7 +20,7 @@ std::string difference(const Json& a, const Json& b, const std::string& at = "")
   const auto within = [&](const std::string& key) { return at.empty() ? key : at + "." + key; };
   for (const auto& [key, value] : a.items()) {
     if (!b.contains(key)) return within(key);
-    const std::string found = difference(value, b[key], within(key));
+    std::string found = difference(value, b[key], within(key));
     if (!found.empty()) return found;
   }
   for (const auto& [key, value] : b.items())
