@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <variant>
@@ -23,6 +24,7 @@ class Observer {
 using Weight = std::variant<Tensor, std::unique_ptr<Param>>;
 // A matrix of a product or of an embedding: trainable, or frozen in some storage format.
 using Matrix = std::variant<std::unique_ptr<Param>, FrozenWeightPtr>;
+using EachParam = std::function<void(Param&)>;
 
 // Everything a forward pass may depend on besides its inputs. No globals.
 struct Context {

@@ -36,13 +36,15 @@ Var Linear::forward(const Context& ctx, const Var& x) const {
 
 // A fixed bias goes into the frozen product; a trainable one is an op of its own.
 Var Linear::product(const Context& ctx, const Var& x) const {
-  const Tensor* fixed = bias_ ? std::get_if<Tensor>(&*bias_) : nullptr;
-  if (const auto* w = std::get_if<FrozenWeightPtr>(&weight_); w && fixed)
-    return frozen_linear(x, *w, *fixed, ctx.compute);
-  Var y = std::visit(Match{[&](const std::unique_ptr<Param>& w) { return linear(x, ctx.use(*w), ctx.compute); },
-                           [&](const FrozenWeightPtr& w) { return frozen_linear(x, w, {}, ctx.compute); }},
-                     weight_);
-  return bias_ ? add_bias(y, ctx.use(*bias_)) : y;
+  const auto* fixed = bias_ ? std::get_if<Tensor>(&*bias_) : nullptr;
+  const Tensor bias = fixed ? *fixed : Tensor();
+  const auto frozen = [&](const FrozenWeightPtr& w) {
+    return adapter_ ? adapter_->forward(ctx, x, w, bias) : frozen_linear(x, w, bias, ctx.compute);
+  };
+  const Var y = std::visit(
+      Match{[&](const std::unique_ptr<Param>& w) { return linear(x, ctx.use(*w), ctx.compute); }, frozen}, weight_);
+  const bool added = fixed && std::holds_alternative<FrozenWeightPtr>(weight_);
+  return bias_ && !added ? add_bias(y, ctx.use(*bias_)) : y;
 }
 
 void Linear::replace(FrozenWeightPtr w) {
@@ -54,6 +56,11 @@ void Linear::replace(FrozenWeightPtr w) {
 void Linear::thaw() {
   sinter::thaw(weight_, name_ + ".weight");
   if (bias_) sinter::thaw(*bias_, name_ + ".bias");
+}
+
+void Linear::attach(std::unique_ptr<Adapter> adapter) {
+  (void)frozen();
+  adapter_ = std::move(adapter);
 }
 
 const FrozenWeightPtr& Linear::frozen() const {
@@ -78,6 +85,7 @@ void Linear::each_param(const EachParam& f) {
   if (auto* w = std::get_if<std::unique_ptr<Param>>(&weight_)) f(**w);
   if (bias_)
     if (auto* b = std::get_if<std::unique_ptr<Param>>(&*bias_)) f(**b);
+  if (adapter_) adapter_->each_param(f);
 }
 
 }  // namespace sinter

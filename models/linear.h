@@ -2,11 +2,10 @@
 #include <functional>
 #include <optional>
 
-#include "models/context.h"
+#include "models/adapter.h"
 
 namespace sinter {
 
-using EachParam = std::function<void(Param&)>;
 using EachWeight = std::function<void(const std::string& name, Weight&)>;
 
 void thaw(Weight&, const std::string& name);  // a Param of the same f32 values
@@ -14,7 +13,7 @@ void thaw(Matrix&, const std::string& name);
 Tensor values(const Weight&);  // f32
 Tensor values(const Matrix&);  // [out, in], f32
 
-// One linear layer, y = x Wᵀ + b. Its weight is either trainable or frozen, never a flag.
+// One linear layer, y = x Wᵀ + b. Its weight is either trainable or frozen, never a flag; a frozen one may carry an adapter.
 class Linear {
  public:
   Linear(std::string name, Matrix w, std::optional<Weight> bias = {})
@@ -23,6 +22,9 @@ class Linear {
   Var forward(const Context&, const Var& x) const;  // x [T, in] -> [T, out]
   void replace(FrozenWeightPtr w);  // what a compressor does; the shape must stay
   void thaw();  // a Param of the dense values, bias too
+  void attach(std::unique_ptr<Adapter>);  // Error(unsupported) when the weight is trainable
+  std::unique_ptr<Adapter> detach() { return std::move(adapter_); }
+  const Adapter* adapter() const { return adapter_.get(); }
   Tensor dense() const { return values(weight_); }  // [out, in] f32
   const FrozenWeightPtr& frozen() const;  // Error(unsupported) when it is trainable
 
@@ -38,6 +40,7 @@ class Linear {
   std::string name_;
   Matrix weight_;
   std::optional<Weight> bias_;  // [out]
+  std::unique_ptr<Adapter> adapter_;
 };
 
 }  // namespace sinter
