@@ -41,6 +41,16 @@ constexpr CommandInfo kCommands[] = {
      "  sinter prompt MODEL --data train.jsonl --validation valid.jsonl --out prompt.safetensors --steps 1000\n"
      "  sinter prompt MODEL --data train.txt --out adapter_dir --tokens 20 --init text:\"Answer carefully.\" --resume",
      make_prompt},
+    {"finetune", "Recover a compressed model: SPP, LoRA, or all weights",
+     "  sinter finetune MODEL --method spp --data alpaca.json --out adapter_dir --val-size 2000\n"
+     "  sinter finetune MODEL --method lora --rank 8 --targets q_proj,v_proj --data train.txt --out adapter_dir\n"
+     "  sinter finetune MODEL --method full --keep-mask --data train.jsonl --out DIR --lr 1e-4\n"
+     "  sinter finetune MODEL --method spp --rank 16 --dry-run",
+     make_finetune},
+    {"merge", "Fold an adapter into the weights; SPP keeps every zero",
+     "  sinter merge MODEL --adapter adapter_dir --out DIR\n"
+     "  sinter merge MODEL --adapter lora_dir --out DIR --remask",
+     make_merge},
     {"pretrain", "Train a small LLaMA or OPT from scratch",
      "  sinter pretrain --config config.json --make-tokenizer 2048 --data train.txt --validation valid.txt --out DIR "
      "--steps 3000\n"

@@ -14,6 +14,8 @@ std::unique_ptr<Command> make_generate();
 std::unique_ptr<Command> make_compress();
 std::unique_ptr<Command> make_export();
 std::unique_ptr<Command> make_prompt();
+std::unique_ptr<Command> make_finetune();
+std::unique_ptr<Command> make_merge();
 std::unique_ptr<Command> make_pretrain();
 std::unique_ptr<Command> make_demo();
 std::unique_ptr<Command> make_bench();

@@ -185,7 +185,7 @@ class Compress final : public Command {
     const DType source = source_dtype(model);
     assemble_model(model, dir.path(), {.params = source, .source = source},
                    [&](int block) { return state.block_file(block); });
-    copy_model_files(flags_.model, dir.path(), config_changes(model));
+    copy_model_files(flags_.model, dir.path(), storage_changes(model, flags_.model));
     if (!has_tokenizer(dir.path()))
       s.log.warn(flags_.model + " holds no tokenizer, so neither does the compressed model");
     const Totals t = totals_of(reports);
@@ -215,15 +215,6 @@ class Compress final : public Command {
     } catch (const Error& e) { throw Error(e.code(), e.what(), kept); } catch (const std::bad_alloc&) {
       fail(ErrorCode::out_of_memory, "compress", "out of memory: ", kept);
     }
-  }
-
-  // Other programs must not take codes for weights, nor look for codes that are gone.
-  Json config_changes(CausalLM& model) const {
-    bool packed = false;
-    model.each_linear([&](Linear& l) { packed |= l.frozen()->pack().tag != "dense"; });
-    if (packed) return {{"quantization_config", {{"quant_method", "sinter"}, {"version", 1}}}};
-    const Json config = read_config_json(flags_.model);
-    return config.contains("quantization_config") ? Json{{"quantization_config", nullptr}} : Json::object();
   }
 
   Json summary(Session& s, const RunState& state, const std::vector<LayerReport>& reports, double write_seconds,

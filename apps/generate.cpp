@@ -5,10 +5,10 @@
 
 #include "apps/command.h"
 #include "apps/commands.h"
+#include "apps/healed_model.h"
 #include "apps/interrupt.h"
 #include "apps/parts.h"
 #include "core/file.h"
-#include "models/checkpoint.h"
 #include "models/tokenizer.h"
 
 namespace sinter {
@@ -17,7 +17,7 @@ namespace {
 class Generate final : public Command {
  public:
   void declare(Flags& f) override {
-    f.positional("MODEL", &model_, "Model directory").alias("-m").alias("--model").alias("--model-name-or-path");
+    healed_.declare(f);
     f.option("--prompt", "S", &prompt_, "The text to continue; only its continuation is printed").alias("-p");
     f.option("--file", "F", &file_, "The same from a file").alias("-f");
     f.option("--max-new-tokens", "N", &o_.max_new_tokens, "At most so many (default 128)")
@@ -29,8 +29,6 @@ class Generate final : public Command {
     f.option("--top-p", "P", &o_.sample.top_p, "Draw among the likeliest tokens that hold this share (default 1)");
     f.option("--stop", "S", &stop_, "End before this text; may be repeated; knows \\n and \\t")
         .alias("--stop-sequence");
-    f.option("--soft-prompt", "P", &soft_prompt_,
-             "A learned prompt before the text: .safetensors file or PEFT directory");
   }
 
   Json run(Session& s) override {
@@ -46,11 +44,10 @@ class Generate final : public Command {
     for (const auto& text : stop_) o_.stop.push_back(unescape("--stop", text));
     o_.seed = s.seed;
     o_.compute = s.compute;
-    const auto model = load_model(model_, &s.log);
-    const auto tokenizer = Tokenizer::load(model_);
-    const Tensor soft = soft_prompt_for(soft_prompt_, *model, model_);
+    const auto [model, soft] = healed_.load(s.log);
+    const auto tokenizer = Tokenizer::load(healed_.model);
     const auto ids = tokenizer->encode(prompt_ ? *prompt_ : read_text(*file_));
-    check_ids(ids, model->config().vocab, ErrorCode::input, model_ + ": tokenizer");
+    check_ids(ids, model->config().vocab, ErrorCode::input, healed_.model + ": tokenizer");
     const Generated g = generate(*model, *tokenizer, ids, soft, o_, [&s](std::string_view piece) {
       s.out << piece << std::flush;
       require(bool(s.out), ErrorCode::io, "standard output",
@@ -76,7 +73,7 @@ class Generate final : public Command {
             {"peak_rss_bytes", peak_rss_bytes()}};
   }
 
-  std::string model_, soft_prompt_;
+  HealedModel healed_;
   std::optional<std::string> prompt_, file_;
   std::vector<std::string> stop_;
   GenerateOptions o_;

@@ -3,9 +3,10 @@
 
 #include "apps/command.h"
 #include "apps/commands.h"
+#include "apps/healed_model.h"
 #include "apps/parts.h"
 #include "core/file.h"
-#include "models/checkpoint.h"
+#include "core/tensor_file.h"
 #include "ops/concat.h"
 
 namespace sinter {
@@ -25,23 +26,21 @@ Tensor forward(const CausalLM& model, std::span<const std::int32_t> ids, const T
 class Logits final : public Command {
  public:
   void declare(Flags& f) override {
-    f.positional("MODEL", &model_, "Model directory").alias("-m").alias("--model").alias("--model-name-or-path");
+    healed_.declare(f);
     f.option("--ids", "1,2,3", &ids_, "The token ids");
     f.option("--ids-file", "F.json", &file_, "A JSON list of ids, or what tokenize --json writes");
     f.option("--out", "F.safetensors", &out_, "Tensor logits [T, V] f32, without rows for the prompt")
         .alias("-o")
         .required();
-    f.option("--soft-prompt", "P", &prompt_, "A learned prompt: .safetensors file or PEFT directory");
   }
 
   Json run(Session& s) override {
     require(ids_.has_value() != file_.has_value(), ErrorCode::usage, "logits",
             "needs exactly one of --ids and --ids-file");
     auto ids = ids_ ? parse_ids("--ids", *ids_) : std::vector<std::int32_t>();
-    const auto model = load_model(model_, &s.log);
+    const auto [model, prompt] = healed_.load(s.log);
     if (file_) ids = read_ids(*file_);
     check_ids(ids, model->config().vocab, file_ ? ErrorCode::input : ErrorCode::usage, file_ ? *file_ : "--ids");
-    const Tensor prompt = soft_prompt_for(prompt_, *model, model_);
     const std::int64_t k = prompt ? prompt.shape()[0] : 0, limit = model->config().max_positions,
                        T = std::int64_t(ids.size());
     require(T + k <= limit, ErrorCode::usage, "logits", T, " ids and ", k, " prompt rows exceed the model's ", limit,
@@ -54,7 +53,8 @@ class Logits final : public Command {
   }
 
  private:
-  std::string model_, out_, prompt_;
+  HealedModel healed_;
+  std::string out_;
   std::optional<std::string> ids_, file_;
 };
 

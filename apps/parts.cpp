@@ -78,6 +78,17 @@ void check_output_file(const fs::path& path) {
   AtomicWriter probe(path);
 }
 
+Json storage_changes(CausalLM& model, const fs::path& model_dir) {
+  bool packed = false;
+  model.each_linear([&](Linear& l) {
+    const auto* w = std::get_if<FrozenWeightPtr>(&l.weight());
+    packed |= w && (*w)->pack().tag != "dense";
+  });
+  if (packed) return {{"quantization_config", {{"quant_method", "sinter"}, {"version", 1}}}};
+  const Json config = read_config_json(model_dir);
+  return config.contains("quantization_config") ? Json{{"quantization_config", nullptr}} : Json::object();
+}
+
 std::string fixed(double value, int digits) {
   char text[400];
   std::snprintf(text, sizeof text, "%.*f", digits, value);

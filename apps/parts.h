@@ -24,6 +24,10 @@ Tensor soft_prompt_for(const std::string& path, const CausalLM&, const std::file
 void check_output_directory(const std::filesystem::path&);
 void check_output_file(const std::filesystem::path&);
 
+// What config.json must say of how the linears are stored now: other programs must neither take codes for weights nor look
+// for codes that are gone. For copy_model_files.
+Json storage_changes(CausalLM&, const std::filesystem::path& model_dir);
+
 std::string fixed(double value, int digits);
 std::string human_bytes(double bytes);  // "1.2 MB"
 std::int64_t peak_rss_bytes();

@@ -5,9 +5,10 @@
 
 #include "apps/command.h"
 #include "apps/commands.h"
+#include "apps/healed_model.h"
 #include "apps/parts.h"
 #include "core/file.h"
-#include "models/checkpoint.h"
+#include "core/tensor_file.h"
 #include "models/tokenizer.h"
 #include "train/data/text.h"
 
@@ -22,7 +23,7 @@ void write_token_nll(const std::string& path, const Perplexity& p) {
 class PerplexityCommand final : public Command {
  public:
   void declare(Flags& f) override {
-    f.positional("MODEL", &model_, "Model directory").alias("-m").alias("--model").alias("--model-name-or-path");
+    healed_.declare(f);
     f.option("--text", "F", &text_, "A text file as one text; .jsonl, .json.gz: the field text of its records")
         .alias("-f")
         .alias("--file")
@@ -39,8 +40,6 @@ class PerplexityCommand final : public Command {
              "gptq: every token after a chunk's first is scored (default); llama.cpp: <s> in place of a chunk's first "
              "token, its second half is scored; 512 tokens unless --seq-len says otherwise")
         .one_of({"gptq", "llama.cpp"});
-    f.option("--soft-prompt", "P", &prompt_,
-             "A learned prompt before every chunk: .safetensors file or PEFT directory");
     f.option("--token-nll", "F", &token_nll_,
              "Also write the loss of each scored token, [chunks, T - 1] (second halves alone: T / 2 - 1): .safetensors "
              "or .json");
@@ -49,10 +48,10 @@ class PerplexityCommand final : public Command {
   Json run(Session& s) override {
     require(!max_chunks_ || *max_chunks_ > 0, ErrorCode::usage, "--max-chunks", "expected 1 or more, found ",
             max_chunks_.value_or(0));
-    const auto model = load_model(model_, &s.log);
-    const auto tokenizer = Tokenizer::load(model_);
+    const auto [model, soft_prompt] = healed_.load(s.log);
+    const auto tokenizer = Tokenizer::load(healed_.model);
     PerplexityOptions o;
-    o.soft_prompt = prompt_.empty() ? Tensor() : soft_prompt_for(prompt_, *model, model_);
+    o.soft_prompt = soft_prompt;
     const std::int64_t k = o.soft_prompt ? o.soft_prompt.shape()[0] : 0;
     const bool llama_cpp = recipe_ == "llama.cpp";
     o.seq_len = seq_len_.value_or(default_seq_len(llama_cpp ? 512 : 2048, model->config(), k));
@@ -65,7 +64,7 @@ class PerplexityCommand final : public Command {
     o.compute = s.compute;
     if (!token_nll_.empty()) check_output_file(token_nll_);
     const auto ids = tokenizer->encode(read_text_as_one(text_, {lines_, unescape("--join", join_)}));
-    check_ids(ids, model->config().vocab, ErrorCode::input, model_ + ": tokenizer");
+    check_ids(ids, model->config().vocab, ErrorCode::input, healed_.model + ": tokenizer");
     require(o.seq_len < 2 || std::int64_t(ids.size()) >= o.seq_len, ErrorCode::input, text_, "holds ", ids.size(),
             " tokens, fewer than one chunk of ", o.seq_len);
     const Perplexity p = perplexity(*model, ids, o, s.log);
@@ -93,7 +92,8 @@ class PerplexityCommand final : public Command {
     return json;
   }
 
-  std::string model_, text_, join_, prompt_, token_nll_, recipe_;
+  HealedModel healed_;
+  std::string text_, join_, token_nll_, recipe_;
   std::optional<std::int64_t> seq_len_, max_chunks_;
   bool lines_ = false;
 };

@@ -1,5 +1,5 @@
 // sinter pretrain: a small model from scratch, all weights trainable in f32.
-#include "train/pretrain.h"
+#include "train/full.h"
 
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -53,23 +53,23 @@ class Pretrain final : public Command {
     const std::int64_t T = train_.seq_len.value_or(default_seq_len(1024, c, 0));
     require(T <= c.max_positions, ErrorCode::usage, "pretrain", "sequences of ", T, " exceed the model's ",
             c.max_positions, " positions");
-    Windows windows = windows_of(train_.data, train_.join, *tokenizer, c.vocab, T);
+    auto examples = examples_of(windows_of(train_.data, train_.join, *tokenizer, c.vocab, T));
     const Windows held_out =
         train_.validation.empty() ? Windows() : windows_of(train_.validation, train_.join, *tokenizer, c.vocab, T);
 
     const auto model = random_model(c, s.seed);
     std::int64_t parameters = 0;
     model->each_param([&](Param& p) { parameters += p.value().numel(); });
-    s.log.note(std::to_string(parameters) + " parameters, " + std::to_string(windows.size()) + " sequences of " +
+    s.log.note(std::to_string(parameters) + " parameters, " + std::to_string(examples.size()) + " sequences of " +
                std::to_string(T) + " tokens");
-    PretrainTask task(*model);
-    TrainOptions o = train_.options(s, out_, windows, "pretrain config=" + config.dump());
+    FullTask task(*model, false);
+    TrainOptions o = train_.options(s, out_, examples, "pretrain config=" + config.dump());
     o.schedule.decay = decay_ == "linear" ? Schedule::Decay::linear : Schedule::Decay::cosine;
     o.schedule.floor = floor_;
     o.adam.beta2 = beta2_;
     std::function<double()> validate;
     if (!held_out.empty()) validate = [&] { return prompt_validation(*model, held_out, Tensor(), s.compute); };
-    WindowSampler sampler(std::move(windows), train_.batch, s.seed);
+    BatchSampler sampler(std::move(examples), train_.batch, s.seed);
     const TrainResult r = run_training(*model, task, sampler, validate, o, s.log);
     save_weights(*model, dir.path(), {.params = dtype_ == "bf16" ? DType::bf16 : DType::f32});
     write_text_atomic(dir.path() / "config.json", json_text(config));

@@ -45,16 +45,16 @@ class PromptCommand final : public Command {
             " prompt rows exceed the model's ", c.max_positions, " positions");
     std::filesystem::path(out_).extension() == ".safetensors" ? check_output_file(out_) : check_output_directory(out_);
 
-    Windows windows = windows_of(train_.data, train_.join, *tokenizer, c.vocab, T);
+    auto examples = examples_of(windows_of(train_.data, train_.join, *tokenizer, c.vocab, T));
     const Windows held_out =
         train_.validation.empty() ? Windows() : windows_of(train_.validation, train_.join, *tokenizer, c.vocab, T);
     PromptTask task(initial(*model, *tokenizer, s.seed));
     const TrainOptions o = train_.options(
-        s, out_, windows, "prompt tokens=" + std::to_string(tokens_) + " init=" + init_ + " model=" + model_);
+        s, out_, examples, "prompt tokens=" + std::to_string(tokens_) + " init=" + init_ + " model=" + model_);
     std::function<double()> validate;
     if (!held_out.empty()) validate = [&] { return prompt_validation(*model, held_out, task.prompt(), s.compute); };
     const double without = held_out.empty() ? NAN : prompt_validation(*model, held_out, Tensor(), s.compute);
-    WindowSampler sampler(std::move(windows), train_.batch, s.seed);
+    BatchSampler sampler(std::move(examples), train_.batch, s.seed);
     const TrainResult r = run_training(*model, task, sampler, validate, o, s.log);
     save(*model, *tokenizer, task.prompt(), r, o);
     return report(s, r, without, T);

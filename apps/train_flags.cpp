@@ -8,10 +8,11 @@
 namespace sinter {
 namespace {
 
-std::uint64_t fingerprint(const Windows& windows) {  // FNV-1a over all ids
+std::uint64_t fingerprint(std::span<const Example> examples) {  // FNV-1a over all ids and targets
   std::uint64_t h = 0xcbf29ce484222325ull;
-  for (const auto& w : windows)
-    for (const std::int32_t id : w) h = (h ^ std::uint32_t(id)) * 0x100000001b3ull;
+  for (const auto& e : examples)
+    for (const auto* part : {&e.ids, &e.targets})
+      for (const std::int32_t id : *part) h = (h ^ std::uint32_t(id)) * 0x100000001b3ull;
   return h;
 }
 
@@ -23,23 +24,23 @@ void TrainFlags::declare(Flags& f) {
     text << " (default " << v << ")";
     return text.str();
   };
-  f.option("--data", "F", &data, "Training text: plain, or the field text of .jsonl or .json.gz")
-      .alias("--dataset")
-      .required();
+  f.option("--data", "F", &data, "Training text: plain, or the field text of .jsonl or .json.gz").alias("--dataset");
   f.option("--validation", "F", &validation, "Held-out text: measured during training, the best state is kept");
   f.option("--join", "S", &join, "Between the records of a .jsonl (default one space)");
-  f.option("--steps", "N", &steps, "Updates" + number(steps)).alias("--max-steps").alias("--iters");
+  f.option("--steps", "N", &steps, "Updates" + number(defaults.steps)).alias("--max-steps").alias("--iters");
   f.option("--batch", "B", &batch, "Sequences per pass" + number(batch))
       .alias("--batch-size")
       .alias("--per-device-train-batch-size");
   f.option("--accumulate", "N", &accumulate, "Passes per update (default 1)").alias("--gradient-accumulation-steps");
   f.option("--seq-len", "T", &seq_len, "Tokens per sequence (default: 1024 or what the model's positions leave)")
-      .alias("--seqlen");
-  f.option("--lr", "X", &lr, "Peak learning rate" + number(lr)).alias("--learning-rate").alias("--prompt-lr");
+      .alias("--seqlen")
+      .alias("--cutoff")
+      .alias("--cutoff-len");
+  f.option("--lr", "X", &lr, "Peak learning rate" + number(defaults.lr)).alias("--learning-rate").alias("--prompt-lr");
   f.option("--warmup", "N", &warmup, "Steps of linear warm-up (default: 500 or a tenth of the steps)")
       .alias("--warmup-steps");
   f.option("--clip", "X", &clip, "Largest norm of the gradient; 0: any" + number(clip)).alias("--max-grad-norm");
-  f.option("--weight-decay", "X", &weight_decay, "AdamW's, of matrices" + number(weight_decay));
+  f.option("--weight-decay", "X", &weight_decay, "AdamW's, of matrices" + number(defaults.weight_decay));
   f.option("--eval-every", "N", &evaluate_every, "Steps between validations" + number(evaluate_every))
       .alias("--eval-every-steps")
       .alias("--eval-steps");
@@ -53,26 +54,30 @@ void TrainFlags::check() const {
   const auto positive = [](const char* flag, std::int64_t v) {
     require(v >= 1, ErrorCode::usage, flag, "expected 1 or more, found ", v);
   };
-  positive("--steps", steps);
+  require(!data.empty(), ErrorCode::usage, "--data", "is missing");
+  positive("--steps", steps.value_or(1));
   positive("--batch", batch);
   positive("--accumulate", accumulate);
   positive("--eval-every", evaluate_every);
   require(!seq_len || *seq_len >= 2, ErrorCode::usage, "--seq-len", "expected 2 or more, found ", seq_len.value_or(0));
   require(!warmup || *warmup >= 0, ErrorCode::usage, "--warmup", "expected 0 or more, found ", warmup.value_or(0));
-  require(lr > 0, ErrorCode::usage, "--lr", "expected a number above 0, found ", lr);
+  require(!lr || *lr > 0, ErrorCode::usage, "--lr", "expected a number above 0, found ", lr.value_or(0));
   require(clip >= 0, ErrorCode::usage, "--clip", "expected 0 or more, found ", clip);
-  require(weight_decay >= 0, ErrorCode::usage, "--weight-decay", "expected 0 or more, found ", weight_decay);
+  require(!weight_decay || *weight_decay >= 0, ErrorCode::usage, "--weight-decay", "expected 0 or more, found ",
+          weight_decay.value_or(0));
   require(budget_seconds >= 0, ErrorCode::usage, "--budget-seconds", "expected 0 or more, found ", budget_seconds);
 }
 
-TrainOptions TrainFlags::options(const Session& s, const std::filesystem::path& out, const Windows& windows,
+TrainOptions TrainFlags::options(const Session& s, const std::filesystem::path& out, std::span<const Example> examples,
                                  const std::string& extra) const {
   TrainOptions o;
-  o.steps = steps;
+  o.steps = steps.value_or(defaults.steps);
   o.accumulate = accumulate;
   o.evaluate_every = evaluate_every;
-  o.schedule = {.peak = lr, .warmup = warmup.value_or(std::min<std::int64_t>(500, steps / 10)), .steps = steps};
-  o.adam.weight_decay = weight_decay;
+  o.schedule = {.peak = lr.value_or(defaults.lr),
+                .warmup = warmup.value_or(std::min<std::int64_t>(500, o.steps / 10)),
+                .steps = o.steps};
+  o.adam.weight_decay = weight_decay.value_or(defaults.weight_decay);
   o.clip = clip;
   o.checkpoint = grad_checkpoint;
   o.compute = s.compute;
@@ -83,10 +88,10 @@ TrainOptions TrainFlags::options(const Session& s, const std::filesystem::path& 
   o.snapshot_every = 100;
   o.resume = resume;
   std::ostringstream text;
-  text << extra << " steps=" << steps << " batch=" << batch << "x" << accumulate << " seq-len=" << windows.at(0).size()
-       << " lr=" << lr << " warmup=" << o.schedule.warmup << " clip=" << clip << " decay=" << weight_decay
-       << " eval=" << evaluate_every << " seed=" << s.seed << " compute=" << int(s.compute) << " data=" << std::hex
-       << fingerprint(windows);
+  text << extra << " steps=" << o.steps << " batch=" << batch << "x" << accumulate
+       << " length=" << examples.front().ids.size() << " lr=" << o.schedule.peak << " warmup=" << o.schedule.warmup
+       << " clip=" << clip << " decay=" << o.adam.weight_decay << " eval=" << evaluate_every << " seed=" << s.seed
+       << " compute=" << int(s.compute) << " data=" << std::hex << fingerprint(examples);
   o.fingerprint = text.str();
   return o;
 }
@@ -101,7 +106,7 @@ Windows windows_of(const std::string& file, const std::string& join, const Token
   return windows;
 }
 
-TrainResult run_training(const CausalLM& model, Task& task, WindowSampler& sampler,
+TrainResult run_training(const CausalLM& model, Task& task, BatchSampler& sampler,
                          const std::function<double()>& validate, const TrainOptions& o, LogSink& log) {
   try {
     return train(

@@ -7,18 +7,26 @@
 
 namespace sinter {
 
-// The flags that all training sub-commands share; set other defaults before declare().
+// What the flags below are where they are not given.
+struct TrainDefaults {
+  std::int64_t steps = 1000;
+  double lr = 1e-3, weight_decay = 0;
+};
+
+// The flags that all training sub-commands share; set other values before declare().
 struct TrainFlags {
   std::string data, validation, join;
-  std::int64_t steps = 1000, batch = 2, accumulate = 1, evaluate_every = 100;
-  std::optional<std::int64_t> seq_len, warmup;  // warm-up: 500 or a tenth of the steps
-  double lr = 1e-3, clip = 1, weight_decay = 0, budget_seconds = 0;
+  TrainDefaults defaults;
+  std::int64_t batch = 2, accumulate = 1, evaluate_every = 100;
+  std::optional<std::int64_t> steps, seq_len, warmup;  // warm-up: 500 or a tenth of the steps
+  std::optional<double> lr, weight_decay;
+  double clip = 1, budget_seconds = 0;
   bool grad_checkpoint = false, resume = false;
 
   void declare(Flags&);
   void check() const;  // Error(usage)
   // Options with the state beside `out`; the fingerprint covers these flags, the seed, the data and `extra`.
-  TrainOptions options(const Session&, const std::filesystem::path& out, const Windows&,
+  TrainOptions options(const Session&, const std::filesystem::path& out, std::span<const Example>,
                        const std::string& extra) const;
 };
 
@@ -27,7 +35,7 @@ Windows windows_of(const std::string& file, const std::string& join, const Token
                    std::int64_t length);
 
 // train(), whose interrupt says how to go on.
-TrainResult run_training(const CausalLM&, Task&, WindowSampler&, const std::function<double()>& validate,
+TrainResult run_training(const CausalLM&, Task&, BatchSampler&, const std::function<double()>& validate,
                          const TrainOptions&, LogSink&);
 
 }  // namespace sinter

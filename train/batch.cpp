@@ -58,27 +58,63 @@ Tensor batch_nll(const CausalLM& model, const Context& ctx, const Batch& batch, 
   return text;
 }
 
-WindowSampler::WindowSampler(Windows windows, std::int64_t size, std::uint64_t seed)
-    : windows_(std::move(windows)), size_(size), rng_{seed, 0x77696e64} {
-  require(std::int64_t(windows_.size()) >= size_ && size_ > 0, ErrorCode::usage, "data", "holds ", windows_.size(),
-          " windows, a batch needs ", size_);
+Batch batch_of(std::span<const Example* const> examples) {
+  Batch b;
+  for (const Example* e : examples) {
+    b.layout.sequences.push_back({std::int64_t(b.ids.size()), std::int64_t(e->ids.size()), 0});
+    b.ids.insert(b.ids.end(), e->ids.begin(), e->ids.end());
+    b.targets.insert(b.targets.end(), e->targets.begin(), e->targets.end());
+  }
+  return b;
 }
 
-Batch WindowSampler::at(std::int64_t step) {
+std::vector<Example> examples_of(const Windows& windows) {
+  std::vector<Example> examples;
+  for (const auto& w : windows) {
+    examples.push_back({w, {w.begin() + 1, w.end()}});
+    examples.back().targets.push_back(-1);
+  }
+  return examples;
+}
+
+double mean_nll(const CausalLM& model, std::span<const Example> examples, const Tensor& prompt, Compute compute) {
+  constexpr std::size_t kRowsPerPass = 2048;
+  double sum = 0;
+  std::int64_t counted = 0;
+  for (std::size_t i = 0; i < examples.size();) {
+    std::vector<const Example*> pass;
+    for (std::size_t rows = 0; i < examples.size() && (pass.empty() || rows + examples[i].ids.size() <= kRowsPerPass);
+         ++i) {
+      pass.push_back(&examples[i]);
+      rows += examples[i].ids.size() + std::size_t(prompt ? prompt.shape()[0] : 0);
+    }
+    const Batch batch = batch_of(pass);
+    const Var loss = batch_loss(model, Context{.compute = compute}, batch, prompt ? Var(prompt) : Var());
+    sum += double(loss.value().data<float>()[0]);
+    counted += batch.counted();
+  }
+  return sum / double(counted);
+}
+
+BatchSampler::BatchSampler(std::vector<Example> examples, std::int64_t size, std::uint64_t seed)
+    : examples_(std::move(examples)), size_(size), rng_{seed, 0x77696e64} {
+  require(std::int64_t(examples_.size()) >= size_ && size_ > 0, ErrorCode::usage, "data", "holds ", examples_.size(),
+          " sequences, a batch needs ", size_);
+}
+
+Batch BatchSampler::at(std::int64_t step) {
   const std::int64_t per_epoch = batches_per_epoch(), epoch = step / per_epoch;
   if (epoch != epoch_) {
-    order_.resize(windows_.size());
+    order_.resize(examples_.size());
     std::iota(order_.begin(), order_.end(), std::size_t(0));
     const Rng rng = rng_.fork(std::uint64_t(epoch));
     for (std::size_t i = order_.size() - 1; i > 0; --i) std::swap(order_[i], order_[rng.below(i, i + 1)]);
     epoch_ = epoch;
   }
-  std::vector<std::int32_t> ids;
-  for (std::int64_t i = 0; i < size_; ++i) {
-    const auto& w = windows_[order_[std::size_t((step % per_epoch) * size_ + i)]];
-    ids.insert(ids.end(), w.begin(), w.end());
-  }
-  return window_batch(ids, std::int64_t(windows_[0].size()));
+  std::vector<const Example*> chosen;
+  for (std::int64_t i = 0; i < size_; ++i)
+    chosen.push_back(&examples_[order_[std::size_t((step % per_epoch) * size_ + i)]]);
+  return batch_of(chosen);
 }
 
 }  // namespace sinter

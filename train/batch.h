@@ -15,6 +15,13 @@ struct Batch {
   std::int64_t counted() const;  // targets that count
 };
 
+// One training sequence: ids with the target of each row, −1 where there is no loss.
+struct Example {
+  std::vector<std::int32_t> ids, targets;
+};
+Batch batch_of(std::span<const Example* const>);
+std::vector<Example> examples_of(const Windows&);  // row t predicts id t + 1
+
 // n windows of T ids one after the other: row t of a window predicts its id t + 1, the last row predicts nothing.
 Batch window_batch(std::span<const std::int32_t> ids, std::int64_t length);
 
@@ -27,17 +34,19 @@ struct Prompted {
 Prompted run_batch(const CausalLM&, const Context&, const Batch&, const Var& prompt);
 
 Var batch_loss(const CausalLM&, const Context&, const Batch&, const Var& prompt);  // Σ over counted targets, [1]
+// Nats per counted token of all examples, several to a pass.
+double mean_nll(const CausalLM&, std::span<const Example>, const Tensor& prompt, Compute);
 Tensor batch_nll(const CausalLM&, const Context&, const Batch&, const Tensor& prompt);  // per row of the batch
 
-// Endless batches of `size` windows: shuffled anew each epoch by the seed, a short rest dropped; a function of the step.
-class WindowSampler {
+// Endless batches of `size` examples: shuffled anew each epoch by the seed, a short rest dropped; a function of the step.
+class BatchSampler {
  public:
-  WindowSampler(Windows windows, std::int64_t size, std::uint64_t seed);
+  BatchSampler(std::vector<Example> examples, std::int64_t size, std::uint64_t seed);
   Batch at(std::int64_t step);
-  std::int64_t batches_per_epoch() const { return std::int64_t(windows_.size()) / size_; }
+  std::int64_t batches_per_epoch() const { return std::int64_t(examples_.size()) / size_; }
 
  private:
-  Windows windows_;
+  std::vector<Example> examples_;
   std::int64_t size_, epoch_ = -1;
   Rng rng_;
   std::vector<std::size_t> order_;

@@ -34,7 +34,7 @@ Tensor learn_prompt(const Journey& j, const CausalLM& model, LogSink& log) {
   o.evaluate_every = std::max<std::int64_t>(1, j.steps / 4);
   o.schedule = {.peak = j.lr, .warmup = std::max<std::int64_t>(1, j.steps / 10), .steps = j.steps};
   o.seed = j.seed;
-  WindowSampler sampler(j.learning, j.batch, j.seed);
+  BatchSampler sampler(examples_of(j.learning), j.batch, j.seed);
   train(
       model, task, [&](std::int64_t s) { return sampler.at(s); },
       [&] { return prompt_validation(model, j.validation, task.prompt(), Compute::f32); }, o, log);

@@ -69,20 +69,7 @@ Tensor text_prompt(const CausalLM& model, const Tokenizer& tokenizer, std::int64
 }
 
 double prompt_validation(const CausalLM& model, const Windows& windows, const Tensor& prompt, Compute compute) {
-  const std::int64_t T = std::int64_t(windows.at(0).size()), k = prompt ? prompt.shape()[0] : 0;
-  const std::size_t per_pass = std::size_t(std::max<std::int64_t>(1, 2048 / (T + k)));
-  double sum = 0;
-  std::int64_t counted = 0;
-  for (std::size_t w = 0; w < windows.size(); w += per_pass) {
-    std::vector<std::int32_t> ids;
-    for (std::size_t i = w; i < std::min(w + per_pass, windows.size()); ++i)
-      ids.insert(ids.end(), windows[i].begin(), windows[i].end());
-    const Batch batch = window_batch(ids, T);
-    sum += double(
-        batch_loss(model, Context{.compute = compute}, batch, prompt ? Var(prompt) : Var()).value().data<float>()[0]);
-    counted += batch.counted();
-  }
-  return sum / double(counted);
+  return mean_nll(model, examples_of(windows), prompt, compute);
 }
 
 void save_prompt(const fs::path& path, const Tensor& prompt, const CausalLM& model, const Tokenizer& tokenizer,

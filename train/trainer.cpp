@@ -130,6 +130,7 @@ TrainResult train(const CausalLM& model, Task& task, const std::function<Batch(s
     const double per_token = 1 / double(g.counted), norm = global_norm(params, g.grads) * per_token;
     const double clip = o.clip > 0 && norm > o.clip ? o.clip / norm : 1;
     adam.step(g.grads, o.schedule.at(s.step), per_token * clip);
+    task.after_update();
     ++s.step;
     tokens += g.tokens;
     r.last_loss = g.loss;

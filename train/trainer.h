@@ -15,6 +15,7 @@ class Task {
   virtual ~Task() = default;
   virtual std::vector<Param*> trainable() = 0;
   virtual Var loss(const Context&, const CausalLM&, const Batch&) const = 0;  // Σ over counted targets, [1]
+  virtual void after_update() {}  // what must hold of the Params again after each update
 };
 
 struct TrainOptions {

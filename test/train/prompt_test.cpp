@@ -57,7 +57,7 @@ Learned learn(const CausalLM& model, const TrainOptions& o, std::int64_t k = 4) 
   NullLog log;
   PromptTask task(random_prompt(model, k, Rng{3}));
   const Windows windows = random_windows(3, 12, 5);
-  WindowSampler sampler(windows, 1, 7);
+  BatchSampler sampler(examples_of(windows), 1, 7);
   const TrainResult r = train(
       model, task, [&](std::int64_t s) { return sampler.at(s); },
       [&] { return prompt_validation(model, windows, task.prompt(), Compute::f32); }, o, log);
@@ -139,7 +139,7 @@ TEST_CASE("an interrupted run resumes from its snapshot and ends with the same b
   const Windows windows = random_windows(3, 12, 5);
   const auto run = [&](LogSink& log) {
     PromptTask task(random_prompt(*model, 4, Rng{3}));
-    WindowSampler sampler(windows, 1, 7);
+    BatchSampler sampler(examples_of(windows), 1, 7);
     train(
         *model, task, [&](std::int64_t s) { return sampler.at(s); },
         [&] { return prompt_validation(*model, windows, task.prompt(), Compute::f32); }, o, log);

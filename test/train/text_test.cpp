@@ -61,7 +61,7 @@ TEST_CASE("windows follow one another without overlap, and the tail is dropped")
 TEST_CASE("a sampler sees every window once per epoch, in an order of its own, whenever it is asked") {
   Windows windows;
   for (int i = 0; i < 7; ++i) windows.push_back({i, i});
-  WindowSampler s(windows, 2, 3), t(windows, 2, 3);
+  BatchSampler s(examples_of(windows), 2, 3), t(examples_of(windows), 2, 3);
   CHECK(s.batches_per_epoch() == 3);
   std::vector<std::vector<std::int32_t>> epochs;
   for (int e = 0; e < 2; ++e) {
@@ -76,7 +76,7 @@ TEST_CASE("a sampler sees every window once per epoch, in an order of its own, w
   }
   CHECK(epochs[0] != epochs[1]);
   CHECK(t.at(4).ids == s.at(4).ids);
-  CHECK_THROWS_CODE(usage, WindowSampler(windows, 8, 1));
+  CHECK_THROWS_CODE(usage, BatchSampler(examples_of(windows), 8, 1));
 }
 
 TEST_CASE("calibration windows: drawn from text by seed, or taken from .json exactly as given") {

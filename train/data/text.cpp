@@ -31,6 +31,10 @@ std::string read_gzip(const fs::path& path) {
   return text;
 }
 
+std::string read_any(const fs::path& path) {
+  return path.extension() == ".gz" ? read_gzip(path) : read_text(path, kMaxText);
+}
+
 std::vector<std::string_view> split_lines(std::string_view text) {
   std::vector<std::string_view> lines;
   while (!text.empty()) {
@@ -51,24 +55,39 @@ bool holds_records(const fs::path& path) {
   return name.ends_with(".jsonl") || name.ends_with(".json.gz") || name.ends_with(".jsonl.gz");
 }
 
+void for_records(const fs::path& path, const std::function<bool(const std::string&, const Json&)>& f) {
+  const std::string text = read_any(path);
+  std::int64_t number = 0;
+  if (path.extension() == ".json") {
+    const Json all = parse_json(text, path.string());
+    require(all.is_array() && !all.empty(), ErrorCode::input, path.string(), "is not an array of records");
+    for (const Json& record : all)
+      if (!f(path.string() + ", record " + std::to_string(++number), record)) return;
+    return;
+  }
+  bool found = false;
+  for (const std::string_view line : split_lines(text)) {
+    ++number;
+    if (blank(line)) continue;
+    found = true;
+    const std::string where = path.string() + ", line " + std::to_string(number);
+    if (!f(where, parse_json(line, where))) return;
+  }
+  require(found, ErrorCode::input, path.string(), "holds no records");
+}
+
 std::vector<std::string> read_documents(const fs::path& path) {
-  const bool gz = path.extension() == ".gz";
-  std::string text = gz ? read_gzip(path) : read_text(path, kMaxText);
   if (!holds_records(path)) {
+    std::string text = read_any(path);
     require(!text.empty(), ErrorCode::input, path.string(), "is empty");
     return {std::move(text)};
   }
   std::vector<std::string> documents;
-  std::int64_t number = 0;
-  for (const std::string_view line : split_lines(text)) {
-    ++number;
-    if (blank(line)) continue;
-    const std::string where = path.string() + ", line " + std::to_string(number);
-    const Json record = parse_json(line, where);
+  for_records(path, [&](const std::string& where, const Json& record) {
     documents.push_back(JsonFields(where, record).text("text"));
     require(!documents.back().empty(), ErrorCode::input, where, "field text is empty");
-  }
-  require(!documents.empty(), ErrorCode::input, path.string(), "holds no records");
+    return true;
+  });
   return documents;
 }
 

@@ -1,12 +1,18 @@
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "core/json.h"
 #include "core/random.h"
 #include "models/tokenizer.h"
 
 namespace sinter {
+
+// Each record of a .jsonl, .json.gz or .jsonl.gz (one per line) or of a .json (an array), with its place for messages,
+// until f says false. Error(input) for a file without records or with a malformed one.
+void for_records(const std::filesystem::path&, const std::function<bool(const std::string& where, const Json&)>& f);
 
 // The documents of a file: a .jsonl (field `text` per line), a .json.gz or .jsonl.gz of the same, or any other file as one
 // document. Error(input) names the file and the line of an empty or malformed record.

@@ -1,0 +1,242 @@
+// sinter finetune: recovers what compression took, by SPP, LoRA, or training all weights.
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "apps/commands.h"
+#include "apps/parts.h"
+#include "apps/train_flags.h"
+#include "core/file.h"
+#include "models/checkpoint.h"
+#include "models/shape_model.h"
+#include "train/adapter_file.h"
+#include "train/data/instructions.h"
+#include "train/full.h"
+
+namespace sinter {
+namespace {
+
+struct Data {
+  std::vector<Example> learning, held_out;
+};
+
+class Finetune final : public Command {
+ public:
+  void declare(Flags& f) override {
+    train_.batch = 8;
+    f.positional("MODEL", &model_, "Model directory; with --dry-run a config.json is enough")
+        .alias("-m")
+        .alias("--model")
+        .alias("--model-name-or-path");
+    f.option("--method", "spp|lora|full", &method_,
+             "spp: factors on rows and columns that keep every zero; lora: a low-rank correction; full: all weights")
+        .required()
+        .one_of({"spp", "lora", "full"});
+    f.option("--out", "DIR", &out_, "Where the adapter goes, or with full the model").alias("-o").alias("--output-dir");
+    f.option("--rank", "R", &rank_,
+             "Rows of the factors (default: spp 16, lora 8); for spp it divides each linear's rows")
+        .alias("-r")
+        .alias("--lora-r");
+    f.option("--scale", "X", &scale_, "Of the correction (default 2)");
+    f.option("--alpha", "X", &alpha_, "For lora instead of --scale: scale = alpha / rank").alias("--lora-alpha");
+    f.flag("--rslora", rslora_, "scale = alpha / sqrt(rank)");
+    f.option("--dropout", "X", &dropout_, "Of the correction's input (default 0.05; 0 makes SPP steps faster)")
+        .alias("--lora-dropout");
+    f.option("--targets", "LIST", &targets_,
+             "Linears by the ends of their names (q_proj,v_proj) or by a regular expression (default: all)")
+        .alias("--target-modules");
+    f.option("--epochs", "N", &epochs_, "Passes over the data, unless --steps is given (default 3)")
+        .alias("--num-epochs");
+    f.flag("--train-on-inputs", train_on_inputs_, "The whole example is in the loss (default)");
+    f.flag("--mask-inputs", mask_inputs_, "Only the answers are in the loss");
+    f.option("--val-size", "N", &val_size_, "Without --validation: that many examples are held out (default 0)");
+    f.flag("--keep-mask", keep_mask_, "With full: weights that are zero stay zero");
+    f.flag("--dry-run", dry_run_, "Print parameters and memory; needs only config.json");
+    train_.declare(f);
+  }
+
+  Json run(Session& s) override {
+    check();
+    if (method_ == "spp") train_.defaults = {.lr = 4e-3, .weight_decay = 1e-3};  // the paper's, for 7B
+    if (method_ == "lora") train_.defaults.lr = 3e-4;
+    if (method_ == "full") train_.defaults.lr = 2e-5;
+    if (dry_run_) return plan_only(s);
+    const auto model = load_model(model_, &s.log);
+    const auto tokenizer = Tokenizer::load(model_);
+    const std::int64_t T = train_.seq_len.value_or(default_seq_len(512, model->config(), 0));
+    require(T <= model->config().max_positions, ErrorCode::usage, "--seq-len", T, " tokens, the model has ",
+            model->config().max_positions, " positions");
+    check_output_directory(out_);
+    Data data = read_data(s, *tokenizer, model->config(), T);
+    const auto task = make_task(*model, s.seed);
+    const std::int64_t updates = std::int64_t(data.learning.size()) / (train_.batch * train_.accumulate);
+    train_.defaults.steps = std::max<std::int64_t>(1, updates * epochs_);
+    if (!train_.warmup) train_.warmup = train_.steps.value_or(train_.defaults.steps) * 3 / 100;
+    const TrainOptions o = train_.options(s, out_, data.learning, describe());
+    std::function<double()> validate;
+    if (!data.held_out.empty()) validate = [&] { return mean_nll(*model, data.held_out, Tensor(), s.compute); };
+    BatchSampler sampler(std::move(data.learning), train_.batch, s.seed);
+    const TrainResult r = run_training(*model, *task, sampler, validate, o, s.log);
+    save(*model, r);
+    return report(s, *task, r);
+  }
+
+ private:
+  void check() const {
+    if (!dry_run_) train_.check();
+    require(dry_run_ || !out_.empty(), ErrorCode::usage, "finetune", "--out is missing");
+    require(!(train_on_inputs_ && mask_inputs_), ErrorCode::usage, "finetune",
+            "--train-on-inputs and --mask-inputs exclude each other");
+    require(!(scale_ && alpha_), ErrorCode::usage, "finetune", "--scale and --alpha exclude each other");
+    require(method_ == "lora" || !(alpha_ || rslora_), ErrorCode::usage, "finetune",
+            "--alpha and --rslora are for lora");
+    require(!rslora_ || alpha_, ErrorCode::usage, "--rslora", "needs --alpha");
+    require(method_ == "full" || !keep_mask_, ErrorCode::usage, "--keep-mask",
+            "is for full; spp keeps every zero anyway");
+    require(epochs_ >= 1, ErrorCode::usage, "--epochs", "expected 1 or more, found ", epochs_);
+    require(val_size_ >= 0, ErrorCode::usage, "--val-size", "expected 0 or more, found ", val_size_);
+    require(dropout_ >= 0 && dropout_ < 1, ErrorCode::usage, "--dropout", "expected 0 or more and less than 1, found ",
+            dropout_);
+  }
+
+  AdapterPlan plan() const {
+    AdapterPlan p;
+    p.kind = method_ == "spp" ? AdapterPlan::Kind::spp : AdapterPlan::Kind::lora;
+    p.rank = rank_.value_or(method_ == "spp" ? 16 : 8);
+    require(p.rank >= 1, ErrorCode::usage, "--rank", "expected 1 or more, found ", p.rank);
+    const double r = double(p.rank);
+    p.scale = alpha_ ? *alpha_ / (rslora_ ? std::sqrt(r) : r) : scale_.value_or(2);
+    p.dropout = dropout_;
+    p.targets = target_expression(targets_);
+    return p;
+  }
+
+  // "q_proj,v_proj" are ends of names; anything else is a regular expression already.
+  static std::string target_expression(const std::string& targets) {
+    if (targets.empty() || targets.find_first_of("^$*+?()[]{}|\\") != std::string::npos) return targets;
+    std::string names;
+    for (const char c : targets) names += c == ',' ? "|" : c == '.' ? "\\." : std::string(1, c);
+    return "(^|\\.)(" + names + ")$";
+  }
+
+  // From config.json alone.
+  Json plan_only(Session& s) const {
+    const auto model = shape_model(read_config(model_));
+    std::int64_t parameters = 0, weights = 0;
+    model->each_linear([&](Linear& l) { weights += l.out_features() * l.in_features(); });
+    const AdapterPlan p = plan();
+    if (method_ == "full") parameters = parameter_count(*model);
+    else parameters = adapter_parameters(*model, p);
+    const double bytes = 16. * double(parameters);  // value, gradient and two moments, f32
+    s.out << method_;
+    if (method_ != "full") s.out << ", rank " << p.rank << ", scale " << p.scale;
+    s.out << ": " << parameters << " trainable parameters, " << fixed(100. * double(parameters) / double(weights), 3)
+          << " % of the linears' " << weights << " weights\n"
+          << "values, gradients and AdamW's state: " << human_bytes(bytes) << " in f32\n";
+    return {{"method", method_},
+            {"parameters", parameters},
+            {"linear_weights", weights},
+            {"rank", method_ == "full" ? Json(nullptr) : Json(p.rank)},
+            {"state_bytes", bytes}};
+  }
+  static std::int64_t parameter_count(CausalLM& model) {
+    std::int64_t total = 0;
+    const auto add = [&total](const Linear& l) { total += l.out_features() * (l.in_features() + (l.bias() ? 1 : 0)); };
+    model.each_linear(add);
+    model.each_projection(add);
+    model.each_weight([&](const std::string&, Weight& w) { total += std::get<Tensor>(w).numel(); });
+    model.each_matrix([&](const std::string&, Matrix& m) {
+      const auto& f = std::get<FrozenWeightPtr>(m);
+      total += f->out_features() * f->in_features();
+    });
+    return total;
+  }
+
+  std::string describe() const {
+    const AdapterPlan p = plan();
+    return "finetune " + method_ + " rank=" + std::to_string(p.rank) + " scale=" + std::to_string(p.scale) +
+           " dropout=" + std::to_string(p.dropout) + " targets=" + p.targets +
+           " keep-mask=" + std::to_string(keep_mask_) + " model=" + model_;
+  }
+
+  std::unique_ptr<Task> make_task(CausalLM& model, std::uint64_t seed) const {
+    if (method_ == "full") {
+      thaw(model);
+      return std::make_unique<FullTask>(model, keep_mask_);
+    }
+    attach_adapters(model, plan(), seed);
+    return std::make_unique<AdapterTask>(model);
+  }
+
+  std::vector<Example> examples(Session& s, const std::string& file, const Tokenizer& tokenizer, const ModelConfig& c,
+                                std::int64_t T) const {
+    if (!holds_instructions(file)) return examples_of(windows_of(file, train_.join, tokenizer, c.vocab, T));
+    Instructions read = read_instructions(file, tokenizer, c.vocab, {T, !mask_inputs_});
+    if (read.cut > 0)
+      s.log.warn(file + ": " + std::to_string(read.cut) + " of " + std::to_string(read.examples.size()) +
+                 " examples are longer than " + std::to_string(T) + " tokens and lose their end");
+    return std::move(read.examples);
+  }
+
+  Data read_data(Session& s, const Tokenizer& tokenizer, const ModelConfig& c, std::int64_t T) const {
+    Data d{examples(s, train_.data, tokenizer, c, T), {}};
+    if (!train_.validation.empty()) d.held_out = examples(s, train_.validation, tokenizer, c, T);
+    else if (val_size_ > 0) {
+      require(val_size_ < std::int64_t(d.learning.size()), ErrorCode::usage, "--val-size", val_size_, " of ",
+              d.learning.size(), " examples leave nothing to learn from");
+      const Rng rng{s.seed, 0x76616c};
+      for (std::size_t i = d.learning.size() - 1; i > 0; --i) std::swap(d.learning[i], d.learning[rng.below(i, i + 1)]);
+      d.held_out.assign(d.learning.end() - val_size_, d.learning.end());
+      d.learning.resize(d.learning.size() - std::size_t(val_size_));
+    }
+    return d;
+  }
+
+  void save(CausalLM& model, const TrainResult& r) const {
+    if (method_ != "full")
+      return save_adapter(out_, model, plan(),
+                          {model_, {{"steps", std::to_string(r.steps)}, {"settings", describe()}}});
+    AtomicDirectory dir(out_);
+    save_weights(model, dir.path(), {.params = DType::f32});
+    copy_model_files(model_, dir.path(), storage_changes(model, model_));
+    dir.commit();
+  }
+
+  Json report(Session& s, Task& task, const TrainResult& r) const {
+    std::int64_t parameters = 0;
+    for (const Param* p : task.trainable()) parameters += p->value().numel();
+    Json json{{"out", out_},
+              {"method", method_},
+              {"parameters", parameters},
+              {"steps", r.steps},
+              {"loss", r.last_loss},
+              {"seconds", r.seconds},
+              {"tokens_per_second", r.tokens_per_second}};
+    s.out << parameters << " parameters, " << r.steps << " steps, " << fixed(r.seconds, 1) << " s, "
+          << fixed(r.tokens_per_second, 0) << " tokens/s, last loss " << fixed(r.last_loss, 4) << "\n";
+    if (std::isfinite(r.best_validation)) {
+      s.out << "validation loss " << fixed(r.first_validation, 4) << " -> " << fixed(r.best_validation, 4)
+            << " nats per token (perplexity " << fixed(std::exp(r.best_validation), 3) << ") at step " << r.best_step
+            << "\n";
+      json.update(Json{{"nll_initial", r.first_validation},
+                       {"nll", r.best_validation},
+                       {"ppl", std::exp(r.best_validation)},
+                       {"best_step", r.best_step}});
+    }
+    s.out << "written to " << out_ << "\n";
+    return json;
+  }
+
+  std::string model_, method_, out_, targets_;
+  std::optional<std::int64_t> rank_;
+  std::optional<double> scale_, alpha_;
+  double dropout_ = 0.05;
+  std::int64_t epochs_ = 3, val_size_ = 0;
+  bool rslora_ = false, train_on_inputs_ = false, mask_inputs_ = false, keep_mask_ = false, dry_run_ = false;
+  TrainFlags train_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_finetune() { return std::make_unique<Finetune>(); }
+
+}  // namespace sinter

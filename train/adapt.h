@@ -1,0 +1,40 @@
+#pragma once
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "models/adapter.h"
+#include "train/trainer.h"
+
+namespace sinter {
+
+// Adapters on the linears of a model's blocks.
+struct AdapterPlan {
+  enum class Kind { spp, lora } kind = Kind::spp;
+  std::int64_t rank = 16;
+  double scale = 2;  // of the correction: for LoRA alpha / rank, or alpha / √rank
+  double dropout = 0.05;
+  std::string targets{};  // regular expression searched in the linears' names; empty: all
+};
+
+// Attaches fresh ones; each draws its start from its own stream of `seed`. All linears are checked before the first is
+// touched: Error(usage) naming a linear whose rows the rank does not divide, or when no linear matches.
+void attach_adapters(CausalLM&, const AdapterPlan&, std::uint64_t seed);
+
+// Learns the adapters of a model; everything else stays as it is.
+class AdapterTask final : public Task {
+ public:
+  explicit AdapterTask(CausalLM& model);  // the adapters that are attached now
+  std::vector<Param*> trainable() override { return params_; }
+  Var loss(const Context& ctx, const CausalLM& model, const Batch& batch) const override {
+    return batch_loss(model, ctx, batch, Var());
+  }
+
+ private:
+  std::vector<Param*> params_;
+};
+
+// Trainable values that the plan adds: m + r n per linear [m, n] for SPP, r (m + n) for LoRA. Checks like attach_adapters.
+std::int64_t adapter_parameters(CausalLM&, const AdapterPlan&);
+
+}  // namespace sinter
