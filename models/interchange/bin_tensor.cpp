@@ -165,11 +165,11 @@ TorchView torch_view(const PickleValue& value, const ZipArchive& zip, const std:
   fail(ErrorCode::input, where, "wraps no tensor");
 }
 
-Tensor torch_tensor(const TorchView& v, const std::shared_ptr<const void>& keeper, const std::string& where) {
+Tensor torch_tensor(const TorchView& v, const std::shared_ptr<const MappedFile>& file, const std::string& where) {
   require(v.type->dtype.has_value(), ErrorCode::input, where, "has type ", v.type->name, ", which is not supported");
   const DType d = *v.type->dtype;
   const bool aligned = reinterpret_cast<std::uintptr_t>(v.first) % info(d).size == 0;
-  if (aligned && is_contiguous(v)) return Tensor::borrow(v.shape, d, v.first, keeper);
+  if (aligned && is_contiguous(v)) return Tensor::borrow(v.shape, d, v.first, file, Backing::file);
   Tensor copy = Tensor::empty(v.shape, d);
   gather(v, 0, v.first, const_cast<std::byte*>(copy.raw()));
   return copy;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "core/file.h"
 #include "core/tensor.h"
 #include "models/interchange/pickle.h"
 #include "models/interchange/zip.h"
@@ -35,6 +36,6 @@ inline constexpr std::string_view kTorchEmbedding = "torch.nn.modules.sparse.Emb
 TorchView torch_view(const PickleValue& value, const ZipArchive&, const std::string& prefix, const std::string& where);
 
 // Borrowed where the view is contiguous and aligned to its element, else a copy. Error(input) for a type without DType.
-Tensor torch_tensor(const TorchView&, const std::shared_ptr<const void>& keeper, const std::string& where);
+Tensor torch_tensor(const TorchView&, const std::shared_ptr<const MappedFile>& file, const std::string& where);
 
 }  // namespace sinter

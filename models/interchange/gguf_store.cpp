@@ -85,7 +85,7 @@ Tensor GgufStore::tensor(const std::string& name) const {
   const DType dtype = t.type->name == "F32" ? DType::f32 : t.type->name == "F16" ? DType::f16 : DType::bf16;
   const HeadRows order = rows_of(name, t);
   const bool in_place = reinterpret_cast<std::uintptr_t>(t.data) % info(dtype).size == 0;
-  if (in_place && order.head == 0) return Tensor::borrow(t.shape, dtype, t.data, file_.keeper());
+  if (in_place && order.head == 0) return Tensor::borrow(t.shape, dtype, t.data, file_.keeper(), Backing::file);
   Tensor copy = Tensor::empty(t.shape, dtype);
   const std::int64_t rows = t.shape.rank() > 0 ? t.shape[0] : 1;
   const std::size_t bytes = t.bytes / std::size_t(rows);

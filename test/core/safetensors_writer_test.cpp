@@ -1,7 +1,5 @@
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 
@@ -10,6 +8,7 @@
 #include "core/tensor_file.h"
 #include "test/check.h"
 #include "test/fuzz/targets.h"
+#include "test/resident.h"
 #include "test/temp_dir.h"
 
 namespace sinter {
@@ -92,23 +91,12 @@ TEST_CASE("pages of a mapped file can be given back, those of memory stay") {
   write_tensors(dir / "w.safetensors", {{"w", w}});
   const TensorFile file(dir / "w.safetensors");
   const Tensor mapped = file.tensor("w");
-  const auto resident = [](const Tensor& t) {
-    const auto page = std::uintptr_t(::sysconf(_SC_PAGESIZE)), at = reinterpret_cast<std::uintptr_t>(t.raw());
-    std::ifstream maps("/proc/self/smaps");
-    std::string line;
-    for (bool here = false; std::getline(maps, line);) {
-      std::uintptr_t begin = 0, end = 0;
-      if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) here = begin <= at / page * page && at < end;
-      else if (here && line.starts_with("Rss:")) return std::stol(line.substr(4));
-    }
-    return -1l;
-  };
   CHECK(test::same_bits(mapped, w));
-  CHECK(resident(mapped) >= 1100);
+  CHECK(test::resident_kib(mapped) >= 1100);
   mapped.rows(100, 200).release_pages();
-  CHECK(resident(mapped) <= 800);
+  CHECK(test::resident_kib(mapped) <= 800);
   mapped.release_pages();
-  CHECK(resident(mapped) <= 16);
+  CHECK(test::resident_kib(mapped) <= 16);
   w.release_pages();
   const Tensor borrowed = Tensor::borrow({1000}, DType::f32, w.raw(), std::make_shared<Tensor>(w));
   borrowed.release_pages();

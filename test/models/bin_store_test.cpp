@@ -3,6 +3,7 @@
 #include "models/checkpoint.h"
 #include "models/tensor_store.h"
 #include "test/check.h"
+#include "test/resident.h"
 #include "test/shared_data.h"
 #include "test/temp_dir.h"
 #include "test/torch_pickle.h"
@@ -90,6 +91,25 @@ TEST_CASE("a storage may begin anywhere; what is not aligned is copied") {
     borrowed += a.raw() == b.raw();
   }
   CHECK(borrowed == 1);
+}
+
+TEST_CASE("pages of a tensor can be given back, and are read again") {
+  TempDir dir;
+  const std::vector<float> values(300000, 0.5f);
+  const std::string bytes(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  // With a root of the right length the storage begins at a multiple of four, so that it is not copied.
+  for (std::string root = "r"; root.size() <= 4; root += 'r') {
+    const std::string pickle = pickled_state(pickled_tensor(300000, 0, {300000}, {1}));
+    write_text_atomic(dir / root, zip_file({{root + "/data/0", bytes}, {root + "/data.pkl", pickle}}));
+    const auto store = open_bin(dir / root);
+    const Tensor t = store->tensor("w");
+    if (t.raw() != store->tensor("w").raw()) continue;
+    CHECK(all<float>(t) == values);
+    CHECK(resident_kib(t) >= 1100);
+    t.release_pages();
+    CHECK(resident_kib(t) <= 16);
+    CHECK(all<float>(t) == values);
+  }
 }
 
 TEST_CASE("a dict inside of what a training script saved, and a module of one parameter") {

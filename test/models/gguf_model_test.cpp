@@ -2,8 +2,10 @@
 
 #include "core/basic_kernels.h"
 #include "core/tensor_file.h"
+#include "models/tensor_store.h"
 #include "models/weights/formats.h"
 #include "test/models/gguf_fixture.h"
+#include "test/resident.h"
 
 using namespace sinter;
 using namespace sinter::test;
@@ -222,4 +224,16 @@ TEST_CASE("weights that are not finite are refused before the file appears") {
   linear_of(*model, kQ).replace(freeze_dense(Tensor::full({64, 64}, NAN, DType::f32)));
   CHECK_THROWS_TEXT(input, "not finite", write_gguf(*model, dir.path(), dir / "m.gguf"));
   CHECK_FALSE(std::filesystem::exists(dir / "m.gguf"));
+}
+
+TEST_CASE("pages of a tensor in a .gguf file can be given back, and are read again") {
+  TempDir dir;
+  write_random_model(dir.path(), "json_llama3");
+  write_gguf(*load_model(dir.path()), dir.path(), dir / "m.gguf", {GgufType::f32, {}});
+  const auto store = open_gguf(dir / "m.gguf");
+  const Tensor t = store->tensor("model.layers.0.mlp.up_proj.weight"), copy = t.clone();
+  const long before = resident_kib(t);
+  t.release_pages();
+  CHECK(resident_kib(t) <= before - long(t.bytes() / 1024));
+  CHECK(same_bits(t, copy));
 }
