@@ -40,7 +40,7 @@ cuda: deps
 bench: all
 	$(BUILD)/sinter bench --json $(BUILD)/bench.json
 
-# Format, tidy, layering, file sizes. `make format` mends the first.
+# Format, tidy, layering, file sizes, killed and resumed runs. `make format` mends the first.
 check: deps
 	@sh test/tools/deps.sh $(CHECK_PACKAGES)
 	$(CONFIGURE) -B $(BUILD)

@@ -66,6 +66,13 @@ bool is_flag(const std::string& arg) {
   return arg.size() > 1 && arg[0] == '-' && !(arg[1] >= '0' && arg[1] <= '9') && arg[1] != '.';
 }
 
+// "MODEL" -> "--model"
+std::string flag_of(const std::string& positional) {
+  std::string flag = "--";
+  for (const char c : positional) flag += c >= 'A' && c <= 'Z' ? char(c + ('a' - 'A')) : c == '_' ? '-' : c;
+  return flag;
+}
+
 // "--seq_len=5" -> "--seq-len", "5"
 std::pair<std::string, std::optional<std::string>> split_flag(const std::string& arg) {
   const auto equals = arg.starts_with("--") ? arg.find('=') : std::string::npos;
@@ -137,6 +144,7 @@ Flags::Flag Flags::positional(const std::string& name, FlagTarget target, const 
       name, [name, target](const CLI::results_t& r) { return assign(name, target, r.back()), true; }, help);
   s.options[name]->required();
   s.required.push_back(name);
+  s.names.emplace(flag_of(name), name);
   return {*this, name};
 }
 
@@ -183,6 +191,14 @@ Flags::Flag Flags::Flag::required() {
 Flags::Flag Flags::Flag::one_of(std::vector<std::string> words) {
   owner_.state_->words[name_] = std::move(words);
   return *this;
+}
+
+std::optional<Flags::Known> Flags::find(std::string name) const {
+  std::replace(name.begin(), name.end(), '_', '-');
+  const auto it = state_->names.find(name);
+  if (it == state_->names.end()) return std::nullopt;
+  const auto takes = state_->takes_value.find(it->second);
+  return Known{it->second, takes == state_->takes_value.end() ? it->second != "--help" : takes->second};
 }
 
 // Names are resolved here, so that CLI11 sees main names only, each value in an argument of its own.

@@ -33,11 +33,18 @@ class Flags {
     Flags& owner_;
     std::string name_;
   };
-  Flag positional(const std::string& name, FlagTarget, const std::string& help);  // "MODEL"; required
+  Flag positional(const std::string& name, FlagTarget, const std::string& help);  // "MODEL", or --model; required
   Flag option(const std::string& name, const std::string& value, FlagTarget,
               const std::string& help);  // "--seq-len", "T"
   Flag flag(const std::string& name, bool& target, const std::string& help);
   void group(const std::string& title);  // heading of what is declared next
+
+  // What has that name ("--seqlen" finds "--seq-len", "--model" finds "MODEL"), if anything does.
+  struct Known {
+    std::string name;
+    bool takes_value;
+  };
+  std::optional<Known> find(std::string name) const;
 
   // Fills the targets; false when --help was asked for. Error(usage) in one line, with a suggestion for a typo.
   bool parse(const std::vector<std::string>& args);

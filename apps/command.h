@@ -2,7 +2,9 @@
 #include <memory>
 #include <ostream>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "apps/cli.h"
 #include "core/json.h"
@@ -20,11 +22,25 @@ struct Session {
   std::string command{};  // as it was typed, quoted for a shell
 };
 
+// The flags common to all sub-commands on which a result depends.
+struct Numerics {
+  std::string compute = "f32";
+  std::int64_t seed = 0;
+
+  void declare(Flags&);
+  void check() const;  // Error(usage)
+  Compute mode() const { return compute == "bf16" ? Compute::bf16 : Compute::f32; }
+};
+
+// The line to type for it: "sinter generate MODEL --prompt 'Once upon a time'".
+std::string as_typed(std::string_view command, const std::vector<std::string>& args);
+
 // One sub-command: its flags are bound to its members, then it runs once.
 class Command {
  public:
   virtual ~Command() = default;
   virtual void declare(Flags&) = 0;
+  virtual void check() const {}  // Error(usage) for flags that can be refused before any file is looked at
   virtual Json run(Session&) = 0;  // prints for people and returns the same result for --json
 };
 

@@ -39,8 +39,18 @@ constexpr CommandInfo kCommands[] = {
      make_export},
     {"prompt", "Learn a soft prompt for a frozen, compressed model",
      "  sinter prompt MODEL --data train.jsonl --validation valid.jsonl --out prompt.safetensors --steps 1000\n"
-     "  sinter prompt MODEL --data train.txt --out adapter_dir --tokens 20 --init text:\"Answer carefully.\" --resume",
+     "  sinter prompt MODEL --data train.txt --out adapter_dir --tokens 20 --init text:\"Answer carefully.\" --resume\n"
+     "  sinter prompt MODEL --data train.jsonl --validation valid.jsonl --out prompt-{k}.safetensors --tokens "
+     "25,50,100",
      make_prompt},
+    {"prompt transfer", "Perplexity of every model with every prompt: does a prompt help where it was not learned?",
+     "  sinter prompt transfer --models dense=DIR,75%=DIR75,50%=DIR50 --prompts 75%=P75 --data wiki=wiki.test.raw "
+     "--lines\n"
+     "  sinter prompt transfer --models 2bit=A --models 3bit=B --prompts 2bit=PA --prompts 3bit=PB --data c4=c4.jsonl "
+     "--seq-len 1024 --out matrix.json --resume",
+     make_prompt_transfer},
+    {"prompt bake", "Write a model whose vocabulary holds the prompt, for programs that know no soft prompts",
+     "  sinter prompt bake MODEL --soft-prompt prompt.safetensors --out DIR", make_prompt_bake},
     {"finetune", "Recover a compressed model: SPP, LoRA, or all weights",
      "  sinter finetune MODEL --method spp --data alpaca.json --out adapter_dir --val-size 2000\n"
      "  sinter finetune MODEL --method lora --rank 8 --targets q_proj,v_proj --data train.txt --out adapter_dir\n"
@@ -51,6 +61,22 @@ constexpr CommandInfo kCommands[] = {
      "  sinter merge MODEL --adapter adapter_dir --out DIR\n"
      "  sinter merge MODEL --adapter lora_dir --out DIR --remask",
      make_merge},
+    {"recipe", "A list of these steps in one run that can be resumed",
+     "  sinter recipe heal.json\n"
+     "  sinter recipe heal.json --set model=DIR --out heal-7b --resume\n"
+     "  sinter recipe heal.json --dry-run\n"
+     "\nheal.json:\n"
+     "  {\"out\": \"heal\",\n"
+     "   \"variables\": {\"model\": \"llama-1b\", \"test\": \"wiki.test.raw\"},\n"
+     "   \"steps\": [\n"
+     "     {\"name\": \"small\", \"command\": \"compress\", \"model\": \"${model}\", \"method\": \"sparsegpt\", "
+     "\"sparsity\": 0.75,\n"
+     "      \"calibration\": \"c4.jsonl\"},\n"
+     "     {\"name\": \"learned\", \"command\": \"prompt\", \"model\": \"${small}\", \"data\": \"c4.jsonl\", "
+     "\"steps\": 500},\n"
+     "     {\"name\": \"ppl\", \"command\": \"perplexity\", \"model\": \"${small}\", \"soft-prompt\": \"${learned}\",\n"
+     "      \"text\": \"${test}\", \"lines\": true}]}",
+     make_recipe},
     {"pretrain", "Train a small LLaMA or OPT from scratch",
      "  sinter pretrain --config config.json --make-tokenizer 2048 --data train.txt --validation valid.txt --out DIR "
      "--steps 3000\n"

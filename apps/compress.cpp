@@ -74,6 +74,7 @@ bool has_tokenizer(const fs::path& dir) {
 class Compress final : public Command {
  public:
   void declare(Flags& f) override { flags_.declare(f); }
+  void check() const override { (void)flags_.make(); }
 
   // What can be wrong with the inputs is found before the output is looked at.
   Json run(Session& s) override {

@@ -1,14 +1,14 @@
 #include "apps/compress_flags.h"
 
-#include <cctype>
-#include <charconv>
-#include <cmath>
 #include <nlohmann/json.hpp>
+
+#include "apps/memory_limit.h"
+#include "apps/parts.h"
 
 namespace sinter {
 
 void CompressFlags::declare(Flags& f) {
-  f.positional("MODEL", &model, "Model directory").alias("-m").alias("--model").alias("--model-name-or-path");
+  declare_model(f, model);
   f.option("--out", "DIR", &out, "The compressed model, complete in itself; must be new or empty")
       .alias("-o")
       .alias("--save-model")
@@ -125,16 +125,7 @@ std::unique_ptr<LayerMethod> CompressFlags::make() const {
 
 std::optional<double> CompressFlags::memory_limit() const {
   if (max_memory.empty()) return std::nullopt;
-  double number = 0;
-  const char* const end = max_memory.data() + max_memory.size();
-  const auto [rest, error] = std::from_chars(max_memory.data(), end, number);
-  std::string unit(rest, end);
-  for (const std::string_view tail : {"B", "i"})
-    if (unit.size() > 1 && unit.ends_with(tail)) unit.pop_back();
-  const auto power = std::string_view("BKMGT").find(unit.empty() ? 'B' : char(std::toupper(unit[0])));
-  require(error == std::errc() && number > 0 && unit.size() <= 1 && power != std::string_view::npos, ErrorCode::usage,
-          "--max-memory", "expected bytes such as 500000000, 512M or 4G, found \"", max_memory, "\"");
-  return number * std::pow(1024., double(power));
+  return parse_bytes("--max-memory", max_memory);
 }
 
 Json CompressFlags::settings(std::int64_t windows, std::int64_t length, const Session& session) const {

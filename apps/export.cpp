@@ -39,7 +39,7 @@ std::string exactness(double error, const std::string& worst) {
 class ExportCommand final : public Command {
  public:
   void declare(Flags& f) override {
-    f.positional("MODEL", &model_, "Model directory").alias("-m").alias("--model").alias("--model-name-or-path");
+    declare_model(f, model_);
     f.option("--to", "dense|gptq|compressed-tensors|gguf", &format_,
              "dense: plain safetensors with exact zeros, for every program; gptq: AutoGPTQ, GPTQModel, transformers, "
              "vLLM; compressed-tensors: vLLM, transformers; gguf: llama.cpp")
@@ -55,8 +55,14 @@ class ExportCommand final : public Command {
         .one_of({"f32", "f16", "bf16", "q8_0", "q4_0"});
   }
 
+  void check() const override {
+    const bool blocks = dtype_ == "q8_0" || dtype_ == "q4_0", floats = format_ == "dense" || format_ == "gguf";
+    require(dtype_.empty() || floats, ErrorCode::usage, "--dtype", format_,
+            " stores codes; only dense and gguf have it");
+    require(!blocks || format_ == "gguf", ErrorCode::usage, "--dtype", dtype_, " is a type of gguf alone");
+  }
+
   Json run(Session& s) override {
-    check_flags();
     Json json = {{"model", model_}, {"to", format_}, {"out", out_}};
     if (format_ == "gguf") {
       check_output_file(out_);
@@ -70,13 +76,6 @@ class ExportCommand final : public Command {
   }
 
  private:
-  void check_flags() const {
-    const bool blocks = dtype_ == "q8_0" || dtype_ == "q4_0", floats = format_ == "dense" || format_ == "gguf";
-    require(dtype_.empty() || floats, ErrorCode::usage, "--dtype", format_,
-            " stores codes; only dense and gguf have it");
-    require(!blocks || format_ == "gguf", ErrorCode::usage, "--dtype", dtype_, " is a type of gguf alone");
-  }
-
   void to_directory(Session& s, CausalLM& model, Json& json) const {
     ExportOptions options;
     options.dtype = dtype_named(dtype_);

@@ -4,7 +4,7 @@
 
 #include "apps/commands.h"
 #include "apps/parts.h"
-#include "apps/train_flags.h"
+#include "apps/training_plan.h"
 #include "core/file.h"
 #include "models/checkpoint.h"
 #include "models/shape_model.h"
@@ -23,10 +23,10 @@ class Finetune final : public Command {
  public:
   void declare(Flags& f) override {
     train_.batch = 8;
-    f.positional("MODEL", &model_, "Model directory; with --dry-run a config.json is enough")
-        .alias("-m")
-        .alias("--model")
-        .alias("--model-name-or-path");
+    train_.defaults.data =
+        "Instructions in .json or .jsonl (instruction, input, output; or prompt, completion), or text: plain, or the "
+        "field text of .jsonl or .json.gz";
+    declare_model(f, model_, "; with --dry-run a config.json is enough");
     f.option("--method", "spp|lora|full", &method_,
              "spp: factors on rows and columns that keep every zero; lora: a low-rank correction; full: all weights")
         .required()
@@ -50,40 +50,13 @@ class Finetune final : public Command {
     f.flag("--mask-inputs", mask_inputs_, "Only the answers are in the loss");
     f.option("--val-size", "N", &val_size_, "Without --validation: that many examples are held out (default 0)");
     f.flag("--keep-mask", keep_mask_, "With full: weights that are zero stay zero");
-    f.flag("--dry-run", dry_run_, "Print parameters and memory; needs only config.json");
     train_.declare(f);
+    memory_.declare(f);
   }
 
-  Json run(Session& s) override {
-    check();
-    if (method_ == "spp") train_.defaults = {.lr = 4e-3, .weight_decay = 1e-3};  // the paper's, for 7B
-    if (method_ == "lora") train_.defaults.lr = 3e-4;
-    if (method_ == "full") train_.defaults.lr = 2e-5;
-    if (dry_run_) return plan_only(s);
-    const auto model = load_model(model_, &s.log);
-    const auto tokenizer = Tokenizer::load(model_);
-    const std::int64_t T = train_.seq_len.value_or(default_seq_len(512, model->config(), 0));
-    require(T <= model->config().max_positions, ErrorCode::usage, "--seq-len", T, " tokens, the model has ",
-            model->config().max_positions, " positions");
-    check_output_directory(out_);
-    Data data = read_data(s, *tokenizer, model->config(), T);
-    const auto task = make_task(*model, s.seed);
-    const std::int64_t updates = std::int64_t(data.learning.size()) / (train_.batch * train_.accumulate);
-    train_.defaults.steps = std::max<std::int64_t>(1, updates * epochs_);
-    if (!train_.warmup) train_.warmup = train_.steps.value_or(train_.defaults.steps) * 3 / 100;
-    const TrainOptions o = train_.options(s, out_, data.learning, describe());
-    std::function<double()> validate;
-    if (!data.held_out.empty()) validate = [&] { return mean_nll(*model, data.held_out, Tensor(), s.compute); };
-    BatchSampler sampler(std::move(data.learning), train_.batch, s.seed);
-    const TrainResult r = run_training(*model, *task, sampler, validate, o, s.log);
-    save(*model, r);
-    return report(s, *task, r);
-  }
-
- private:
-  void check() const {
-    if (!dry_run_) train_.check();
-    require(dry_run_ || !out_.empty(), ErrorCode::usage, "finetune", "--out is missing");
+  void check() const override {
+    if (!memory_.dry_run()) train_.check();
+    require(memory_.dry_run() || !out_.empty(), ErrorCode::usage, "finetune", "--out is missing");
     require(!(train_on_inputs_ && mask_inputs_), ErrorCode::usage, "finetune",
             "--train-on-inputs and --mask-inputs exclude each other");
     require(!(scale_ && alpha_), ErrorCode::usage, "finetune", "--scale and --alpha exclude each other");
@@ -96,8 +69,41 @@ class Finetune final : public Command {
     require(val_size_ >= 0, ErrorCode::usage, "--val-size", "expected 0 or more, found ", val_size_);
     require(dropout_ >= 0 && dropout_ < 1, ErrorCode::usage, "--dropout", "expected 0 or more and less than 1, found ",
             dropout_);
+    memory_.check(train_);
+    (void)plan();
   }
 
+  Json run(Session& s) override {
+    if (method_ == "spp") train_.defaults.lr = 4e-3, train_.defaults.weight_decay = 1e-3;  // the paper's, for 7B
+    if (method_ == "lora") train_.defaults.lr = 3e-4;
+    if (method_ == "full") train_.defaults.lr = 2e-5;
+    if (memory_.dry_run()) return plan_only(s);
+    // An adapter that does not fit is refused before weights or data are read.
+    if (method_ != "full") (void)adapter_parameters(*shape_model(read_config(model_)), plan());
+    const auto model = load_model(model_, &s.log);
+    const auto tokenizer = Tokenizer::load(model_);
+    const std::int64_t T = train_.seq_len.value_or(default_seq_len(512, model->config(), 0));
+    require(T <= model->config().max_positions, ErrorCode::usage, "--seq-len", T, " tokens, the model has ",
+            model->config().max_positions, " positions");
+    check_output_directory(out_);
+    Data data = read_data(s, *tokenizer, model->config(), T);
+    train_.grad_checkpoint = memory_.checkpoint(
+        *model, training_shape(s, train_, learning(), longest(data.learning), 0, std::int64_t(data.held_out.size())),
+        train_, s.log);
+    const auto task = make_task(*model, s.seed);
+    const std::int64_t updates = std::int64_t(data.learning.size()) / (train_.batch * train_.accumulate);
+    train_.defaults.steps = std::max<std::int64_t>(1, updates * epochs_);
+    if (!train_.warmup) train_.warmup = train_.steps.value_or(train_.defaults.steps) * 3 / 100;
+    const TrainOptions o = train_.options(s, out_, data.learning, describe());
+    std::function<double()> validate;
+    if (!data.held_out.empty()) validate = [&] { return mean_nll(*model, data.held_out, Tensor(), s.compute); };
+    BatchSampler sampler(std::move(data.learning), train_.batch, s.seed);
+    const TrainResult r = run_training(*model, *task, sampler, validate, o, s.log,
+                                       [&](const TrainResult& result) { save(*model, result, o); });
+    return report(s, *task, r, o);
+  }
+
+ private:
   AdapterPlan plan() const {
     AdapterPlan p;
     p.kind = method_ == "spp" ? AdapterPlan::Kind::spp : AdapterPlan::Kind::lora;
@@ -107,6 +113,8 @@ class Finetune final : public Command {
     p.scale = alpha_ ? *alpha_ / (rslora_ ? std::sqrt(r) : r) : scale_.value_or(2);
     p.dropout = dropout_;
     p.targets = target_expression(targets_);
+    p.alpha = alpha_;
+    p.rslora = rslora_;
     return p;
   }
 
@@ -118,44 +126,42 @@ class Finetune final : public Command {
     return "(^|\\.)(" + names + ")$";
   }
 
-  // From config.json alone.
+  Learning learning() const {
+    if (method_ == "full") return {.what = Learning::What::full};
+    return {.what = Learning::What::adapters, .adapters = plan()};
+  }
+  static std::int64_t longest(std::span<const Example> examples) {
+    std::size_t most = 0;
+    for (const Example& e : examples) most = std::max(most, e.ids.size());
+    return std::int64_t(most);
+  }
+
   Json plan_only(Session& s) const {
     const auto model = shape_model(read_config(model_));
-    std::int64_t parameters = 0, weights = 0;
+    const std::int64_t parameters = training_memory(*model, {.learning = learning()}, StoredAs{}).parameters;
+    std::int64_t weights = 0;
     model->each_linear([&](Linear& l) { weights += l.out_features() * l.in_features(); });
     const AdapterPlan p = plan();
-    if (method_ == "full") parameters = parameter_count(*model);
-    else parameters = adapter_parameters(*model, p);
     const double bytes = 16. * double(parameters);  // value, gradient and two moments, f32
     s.out << method_;
     if (method_ != "full") s.out << ", rank " << p.rank << ", scale " << p.scale;
     s.out << ": " << parameters << " trainable parameters, " << fixed(100. * double(parameters) / double(weights), 3)
           << " % of the linears' " << weights << " weights\n"
           << "values, gradients and AdamW's state: " << human_bytes(bytes) << " in f32\n";
-    return {{"method", method_},
-            {"parameters", parameters},
-            {"linear_weights", weights},
-            {"rank", method_ == "full" ? Json(nullptr) : Json(p.rank)},
-            {"state_bytes", bytes}};
-  }
-  static std::int64_t parameter_count(CausalLM& model) {
-    std::int64_t total = 0;
-    const auto add = [&total](const Linear& l) { total += l.out_features() * (l.in_features() + (l.bias() ? 1 : 0)); };
-    model.each_linear(add);
-    model.each_projection(add);
-    model.each_weight([&](const std::string&, Weight& w) { total += std::get<Tensor>(w).numel(); });
-    model.each_matrix([&](const std::string&, Matrix& m) {
-      const auto& f = std::get<FrozenWeightPtr>(m);
-      total += f->out_features() * f->in_features();
-    });
-    return total;
+    Json json{{"method", method_},
+              {"parameters", parameters},
+              {"linear_weights", weights},
+              {"rank", method_ == "full" ? Json(nullptr) : Json(p.rank)},
+              {"state_bytes", bytes}};
+    json.update(memory_.describe(s, model_, train_, learning(), 0, 512, train_.steps));
+    return json;
   }
 
   std::string describe() const {
     const AdapterPlan p = plan();
     return "finetune " + method_ + " rank=" + std::to_string(p.rank) + " scale=" + std::to_string(p.scale) +
            " dropout=" + std::to_string(p.dropout) + " targets=" + p.targets +
-           " keep-mask=" + std::to_string(keep_mask_) + " model=" + model_;
+           " keep-mask=" + std::to_string(keep_mask_) + " val-size=" + std::to_string(val_size_) + " model=" + model_;
   }
 
   std::unique_ptr<Task> make_task(CausalLM& model, std::uint64_t seed) const {
@@ -169,11 +175,20 @@ class Finetune final : public Command {
 
   std::vector<Example> examples(Session& s, const std::string& file, const Tokenizer& tokenizer, const ModelConfig& c,
                                 std::int64_t T) const {
-    if (!holds_instructions(file)) return examples_of(windows_of(file, train_.join, tokenizer, c.vocab, T));
+    if (!holds_instructions(file)) {
+      require(!mask_inputs_, ErrorCode::usage, "--mask-inputs", file, " is text, which has no inputs to mask");
+      return examples_of(windows_of(file, train_.join, tokenizer, c.vocab, T));
+    }
     Instructions read = read_instructions(file, tokenizer, c.vocab, {T, !mask_inputs_});
-    if (read.cut > 0)
-      s.log.warn(file + ": " + std::to_string(read.cut) + " of " + std::to_string(read.examples.size()) +
-                 " examples are longer than " + std::to_string(T) + " tokens and lose their end");
+    const auto warn = [&](std::int64_t count, const std::string& what) {
+      const std::int64_t all = std::int64_t(read.examples.size()) + read.unanswered;
+      if (count > 0)
+        s.log.warn(file + ": " + std::to_string(count) + " of " + std::to_string(all) + " examples " + what);
+    };
+    warn(read.cut, "are longer than " + std::to_string(T) + " tokens and lose their end, with the end token");
+    warn(read.unanswered, "are left out: nothing of their answer is within " + std::to_string(T) + " tokens");
+    warn(read.empty, "have an empty answer");
+    if (!tokenizer.eos()) s.log.warn(model_ + ": the tokenizer names no end token, so no answer ends with one");
     return std::move(read.examples);
   }
 
@@ -191,17 +206,17 @@ class Finetune final : public Command {
     return d;
   }
 
-  void save(CausalLM& model, const TrainResult& r) const {
+  void save(CausalLM& model, const TrainResult& r, const TrainOptions& o) const {
+    const std::string settings = o.settings.fixed + " " + o.settings.free;
     if (method_ != "full")
-      return save_adapter(out_, model, plan(),
-                          {model_, {{"steps", std::to_string(r.steps)}, {"settings", describe()}}});
+      return save_adapter(out_, model, plan(), {model_, {{"steps", std::to_string(r.steps)}, {"settings", settings}}});
     AtomicDirectory dir(out_);
     save_weights(model, dir.path(), {.params = DType::f32});
     copy_model_files(model_, dir.path(), storage_changes(model, model_));
     dir.commit();
   }
 
-  Json report(Session& s, Task& task, const TrainResult& r) const {
+  Json report(Session& s, Task& task, const TrainResult& r, const TrainOptions& o) const {
     std::int64_t parameters = 0;
     for (const Param* p : task.trainable()) parameters += p->value().numel();
     Json json{{"out", out_},
@@ -210,19 +225,21 @@ class Finetune final : public Command {
               {"steps", r.steps},
               {"loss", r.last_loss},
               {"seconds", r.seconds},
-              {"tokens_per_second", r.tokens_per_second}};
+              {"tokens_per_second", r.tokens_per_second},
+              {"metrics", o.metrics.string()}};
     s.out << parameters << " parameters, " << r.steps << " steps, " << fixed(r.seconds, 1) << " s, "
           << fixed(r.tokens_per_second, 0) << " tokens/s, last loss " << fixed(r.last_loss, 4) << "\n";
     if (std::isfinite(r.best_validation)) {
       s.out << "validation loss " << fixed(r.first_validation, 4) << " -> " << fixed(r.best_validation, 4)
             << " nats per token (perplexity " << fixed(std::exp(r.best_validation), 3) << ") at step " << r.best_step
-            << "\n";
+            << (r.out_of_patience ? "; stopped, as it did not improve further" : "") << "\n";
       json.update(Json{{"nll_initial", r.first_validation},
                        {"nll", r.best_validation},
                        {"ppl", std::exp(r.best_validation)},
                        {"best_step", r.best_step}});
     }
     s.out << "written to " << out_ << "\n";
+    json.update(memory_.report());
     return json;
   }
 
@@ -231,8 +248,9 @@ class Finetune final : public Command {
   std::optional<double> scale_, alpha_;
   double dropout_ = 0.05;
   std::int64_t epochs_ = 3, val_size_ = 0;
-  bool rslora_ = false, train_on_inputs_ = false, mask_inputs_ = false, keep_mask_ = false, dry_run_ = false;
+  bool rslora_ = false, train_on_inputs_ = false, mask_inputs_ = false, keep_mask_ = false;
   TrainFlags train_;
+  TrainingPlan memory_;
 };
 
 }  // namespace

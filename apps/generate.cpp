@@ -29,9 +29,10 @@ class Generate final : public Command {
     f.option("--top-p", "P", &o_.sample.top_p, "Draw among the likeliest tokens that hold this share (default 1)");
     f.option("--stop", "S", &stop_, "End before this text; may be repeated; knows \\n and \\t")
         .alias("--stop-sequence");
+    f.flag("--no-special", no_special_, "Put nothing before the text: it holds its own <s>, or wants none");
   }
 
-  Json run(Session& s) override {
+  void check() const override {
     require(prompt_.has_value() != file_.has_value(), ErrorCode::usage, "generate",
             "needs exactly one of --prompt and --file");
     require(o_.max_new_tokens >= 1, ErrorCode::usage, "--max-new-tokens", "expected 1 or more, found ",
@@ -41,12 +42,15 @@ class Generate final : public Command {
     require(o_.sample.top_k >= 0, ErrorCode::usage, "--top-k", "expected 0 or more, found ", o_.sample.top_k);
     require(o_.sample.top_p > 0 && o_.sample.top_p <= 1, ErrorCode::usage, "--top-p",
             "expected a share above 0 and at most 1, found ", o_.sample.top_p);
+  }
+
+  Json run(Session& s) override {
     for (const auto& text : stop_) o_.stop.push_back(unescape("--stop", text));
     o_.seed = s.seed;
     o_.compute = s.compute;
     const auto [model, soft] = healed_.load(s.log);
     const auto tokenizer = Tokenizer::load(healed_.model);
-    const auto ids = tokenizer->encode(prompt_ ? *prompt_ : read_text(*file_));
+    const auto ids = tokenizer->encode(prompt_ ? *prompt_ : read_text(*file_), !no_special_);
     check_ids(ids, model->config().vocab, ErrorCode::input, healed_.model + ": tokenizer");
     const Generated g = generate(*model, *tokenizer, ids, soft, o_, [&s](std::string_view piece) {
       s.out << piece << std::flush;
@@ -76,6 +80,7 @@ class Generate final : public Command {
   HealedModel healed_;
   std::optional<std::string> prompt_, file_;
   std::vector<std::string> stop_;
+  bool no_special_ = false;
   GenerateOptions o_;
 };
 

@@ -9,7 +9,7 @@
 namespace sinter {
 
 void HealedModel::declare(Flags& f) {
-  f.positional("MODEL", &model, "Model directory").alias("-m").alias("--model").alias("--model-name-or-path");
+  declare_model(f, model);
   f.option("--soft-prompt", "P", &soft_prompt,
            "A learned prompt before every sequence: .safetensors file or PEFT directory");
   f.option("--hard-prompt", "TEXT", &hard_prompt, "A prompt in words at the same place, to compare with");

@@ -21,7 +21,7 @@ struct LinearFacts {
 class Info final : public Command {
  public:
   void declare(Flags& f) override {
-    f.positional("MODEL", &model_, "Model directory").alias("-m").alias("--model").alias("--model-name-or-path");
+    declare_model(f, model_);
     f.flag("--verify", verify_, "Read every tensor and check it: shape, type, finite values");
     f.option("--target", "transformers|vllm|llama.cpp", &target_,
              "What that program accepts of this model, why not, and the export to use")

@@ -16,7 +16,7 @@ namespace {
 class Merge final : public Command {
  public:
   void declare(Flags& f) override {
-    f.positional("MODEL", &model_, "Model directory").alias("-m").alias("--model").alias("--model-name-or-path");
+    declare_model(f, model_);
     f.option("--adapter", "A", &adapter_, "The adapter: a directory that finetune or PEFT wrote").required();
     f.option("--out", "DIR", &out_, "Where the merged model goes").alias("-o").alias("--output-dir").required();
     f.flag("--requantise", o_.requantise, "Round quantised linears again, on grids of the same bits and groups");
@@ -25,9 +25,12 @@ class Merge final : public Command {
     f.flag("--densify", o_.densify, "LoRA over sparse weights: let it fill the zeros");
   }
 
-  Json run(Session& s) override {
+  void check() const override {
     require(!(o_.requantise && o_.dense), ErrorCode::usage, "merge", "--requantise and --dense exclude each other");
     require(!(o_.remask && o_.densify), ErrorCode::usage, "merge", "--remask and --densify exclude each other");
+  }
+
+  Json run(Session& s) override {
     const auto model = load_model(model_, &s.log);
     load_adapter(adapter_, *model);
     AtomicDirectory dir(out_);
@@ -44,19 +47,30 @@ class Merge final : public Command {
   Json report(Session& s, const std::vector<MergeReport>& reports) const {
     Json list = Json::array();
     double before = 0, after = 0, worst = 0;
+    std::int64_t zeros = 0, kept = 0, created = 0;
     for (const auto& r : reports) {
       before += r.zeros_before / double(reports.size());
       after += r.zeros_after / double(reports.size());
+      zeros += r.zeros, kept += r.kept, created += r.created;
       worst = std::max(worst, r.error);
-      list.push_back(
-          {{"name", r.name}, {"zeros_before", r.zeros_before}, {"zeros_after", r.zeros_after}, {"error", r.error}});
+      list.push_back({{"name", r.name},
+                      {"zeros_before", r.zeros_before},
+                      {"zeros_after", r.zeros_after},
+                      {"zeros", r.zeros},
+                      {"zeros_kept", r.kept},
+                      {"zeros_created", r.created},
+                      {"error", r.error}});
     }
-    char line[160];
-    std::snprintf(line, sizeof line,
-                  "%zu linears merged; zeros %.3f %% before, %.3f %% after; worst rounding error %.3g\n",
-                  reports.size(), 100 * before, 100 * after, worst);
-    s.out << line << "written to " << out_ << "\n";
-    return {{"out", out_}, {"zeros_before", before}, {"zeros_after", after}, {"worst_error", worst}, {"linears", list}};
+    s.out << reports.size() << " linears merged";
+    if (zeros == 0) s.out << "; they had no zeros";
+    else if (kept == zeros) s.out << "; every one of their " << zeros << " zeros is kept";
+    else s.out << "; " << kept << " of their " << zeros << " zeros are kept";
+    s.out << " (" << fixed(100 * before, 3) << " % before, " << fixed(100 * after, 3) << " % after)\n";
+    if (created > 0) s.out << created << " other weights became zero by rounding\n";
+    s.out << "worst rounding error " << worst << " (squared, relative)\n"
+          << "written to " << out_ << "\n";
+    return {{"out", out_},        {"zeros_before", before},   {"zeros_after", after}, {"zeros", zeros},
+            {"zeros_kept", kept}, {"zeros_created", created}, {"worst_error", worst}, {"linears", list}};
   }
 
   std::string model_, adapter_, out_;

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "apps/cli.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "models/tokenizer.h"
@@ -15,6 +16,10 @@
 namespace sinter {
 
 namespace fs = std::filesystem;
+
+void declare_model(Flags& f, std::string& model, const std::string& more) {
+  f.positional("MODEL", &model, "Model: a directory or a .gguf file" + more).alias("-m").alias("--model-name-or-path");
+}
 
 std::vector<std::int32_t> parse_ids(std::string_view flag, std::string_view text) {
   std::vector<std::int32_t> ids;
@@ -65,6 +70,10 @@ std::string unescape(std::string_view flag, std::string_view text) {
     out += c == 'n' ? '\n' : c == 't' ? '\t' : c == 'r' ? '\r' : '\\';
   }
   return out;
+}
+
+std::optional<std::string> join_text(const std::optional<std::string>& flag) {
+  return flag ? std::optional(unescape("--join", *flag)) : std::nullopt;
 }
 
 Tensor soft_prompt_for(const std::string& path, const CausalLM& model, const fs::path& model_dir) {

@@ -45,9 +45,12 @@ class PerplexityCommand final : public Command {
              "or .json");
   }
 
-  Json run(Session& s) override {
+  void check() const override {
     require(!max_chunks_ || *max_chunks_ > 0, ErrorCode::usage, "--max-chunks", "expected 1 or more, found ",
             max_chunks_.value_or(0));
+  }
+
+  Json run(Session& s) override {
     const auto [model, soft_prompt] = healed_.load(s.log);
     const auto tokenizer = Tokenizer::load(healed_.model);
     PerplexityOptions o;
@@ -63,7 +66,7 @@ class PerplexityCommand final : public Command {
     o.max_chunks = max_chunks_.value_or(0);
     o.compute = s.compute;
     if (!token_nll_.empty()) check_output_file(token_nll_);
-    const auto ids = tokenizer->encode(read_text_as_one(text_, {lines_, unescape("--join", join_)}));
+    const auto ids = tokenizer->encode(read_text_as_one(text_, {lines_, join_text(join_)}));
     check_ids(ids, model->config().vocab, ErrorCode::input, healed_.model + ": tokenizer");
     require(o.seq_len < 2 || std::int64_t(ids.size()) >= o.seq_len, ErrorCode::input, text_, "holds ", ids.size(),
             " tokens, fewer than one chunk of ", o.seq_len);
@@ -93,7 +96,8 @@ class PerplexityCommand final : public Command {
   }
 
   HealedModel healed_;
-  std::string text_, join_, token_nll_, recipe_;
+  std::string text_, token_nll_, recipe_;
+  std::optional<std::string> join_;
   std::optional<std::int64_t> seq_len_, max_chunks_;
   bool lines_ = false;
 };

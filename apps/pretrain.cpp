@@ -22,26 +22,28 @@ class Pretrain final : public Command {
  public:
   void declare(Flags& f) override {
     train_.batch = 16;
-    train_.weight_decay = 0.1;
+    train_.defaults.weight_decay = 0.1;
+    train_.defaults.schedule = "cosine";
     f.option("--config", "F", &config_, "config.json of a LLaMA or OPT; vocab_size follows the tokenizer").required();
     f.option("--tokenizer", "DIR", &tokenizer_, "Directory whose tokenizer to use");
     f.option("--make-tokenizer", "N", &pieces_, "Learn a byte-fallback BPE tokenizer of N pieces from the data");
     f.option("--out", "DIR", &out_, "The model, complete").alias("-o").alias("--output-dir").required();
     train_.declare(f);
-    f.option("--decay", "linear|cosine", &decay_, "How the learning rate falls (default cosine)")
-        .one_of({"linear", "cosine"});
     f.option("--floor", "X", &floor_, "Share of the peak where it ends (default 0.1)");
     f.option("--beta2", "X", &beta2_, "AdamW's (default 0.95)");
     f.option("--save-dtype", "f32|bf16", &dtype_, "Type of the saved weights (default f32)").one_of({"f32", "bf16"});
   }
 
-  Json run(Session& s) override {
+  void check() const override {
     train_.check();
     require(tokenizer_.has_value() != pieces_.has_value(), ErrorCode::usage, "pretrain",
             "needs exactly one of --tokenizer and --make-tokenizer");
     require(floor_ >= 0 && floor_ <= 1, ErrorCode::usage, "--floor", "expected 0 to 1, found ", floor_);
     require(beta2_ >= 0 && beta2_ < 1, ErrorCode::usage, "--beta2", "expected 0 or more and less than 1, found ",
             beta2_);
+  }
+
+  Json run(Session& s) override {
     Json config = read_json(config_);
     const bool llama = parse_config(config, config_).family == Family::llama;
     AtomicDirectory dir(out_);
@@ -63,17 +65,20 @@ class Pretrain final : public Command {
     s.log.note(std::to_string(parameters) + " parameters, " + std::to_string(examples.size()) + " sequences of " +
                std::to_string(T) + " tokens");
     FullTask task(*model, false);
-    TrainOptions o = train_.options(s, out_, examples, "pretrain config=" + config.dump());
-    o.schedule.decay = decay_ == "linear" ? Schedule::Decay::linear : Schedule::Decay::cosine;
+    TrainOptions o = train_.options(
+        s, out_, examples,
+        "pretrain floor=" + std::to_string(floor_) + " beta2=" + std::to_string(beta2_) + " config=" + config.dump());
     o.schedule.floor = floor_;
     o.adam.beta2 = beta2_;
     std::function<double()> validate;
     if (!held_out.empty()) validate = [&] { return prompt_validation(*model, held_out, Tensor(), s.compute); };
     BatchSampler sampler(std::move(examples), train_.batch, s.seed);
-    const TrainResult r = run_training(*model, task, sampler, validate, o, s.log);
-    save_weights(*model, dir.path(), {.params = dtype_ == "bf16" ? DType::bf16 : DType::f32});
-    write_text_atomic(dir.path() / "config.json", json_text(config));
-    dir.commit();
+    const auto save = [&](const TrainResult&) {
+      save_weights(*model, dir.path(), {.params = dtype_ == "bf16" ? DType::bf16 : DType::f32});
+      write_text_atomic(dir.path() / "config.json", json_text(config));
+      dir.commit();
+    };
+    const TrainResult r = run_training(*model, task, sampler, validate, o, s.log, save);
     return report(s, r, parameters);
   }
 
@@ -85,7 +90,7 @@ class Pretrain final : public Command {
     } else {
       require(*pieces_ > 0 && *pieces_ <= 1 << 20, ErrorCode::usage, "--make-tokenizer", "expected 1 to ", 1 << 20,
               ", found ", *pieces_);
-      make_tokenizer(read_text_as_one(train_.data, {false, unescape("--join", train_.join)}), int(*pieces_), dir,
+      make_tokenizer(read_text_as_one(train_.data, {false, join_text(train_.join)}), int(*pieces_), dir,
                      llama ? TokenizerStyle::llama : TokenizerStyle::opt);
     }
     auto tokenizer = Tokenizer::load(pieces_ ? dir : fs::path(*tokenizer_));
@@ -113,7 +118,7 @@ class Pretrain final : public Command {
     return json;
   }
 
-  std::string config_, out_, decay_ = "cosine", dtype_ = "f32";
+  std::string config_, out_, dtype_ = "f32";
   std::optional<std::string> tokenizer_;
   std::optional<std::int64_t> pieces_;
   double floor_ = 0.1, beta2_ = 0.95;

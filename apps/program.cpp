@@ -1,8 +1,11 @@
 #include "apps/program.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "apps/command.h"
 #include "apps/interrupt.h"
@@ -18,17 +21,16 @@ constexpr const char* kVersion = "0.1.0";
 constexpr std::int64_t kMaxThreads = 4096;
 
 struct CommonFlags {
-  std::string device = "cpu", compute = "f32", json, progress = "bar";
+  std::string device = "cpu", json, progress = "bar";
+  Numerics numerics;
   std::optional<std::int64_t> threads;
-  std::int64_t seed = 0;
   bool quiet = false;
 
   void declare(Flags& f) {
     f.group("Common to every sub-command");
     f.option("--device", "cpu|cuda[:N]", &device, "Where to compute (default cpu)");
-    f.option("--compute", "f32|bf16", &compute, "Arithmetic of products (default f32)").one_of({"f32", "bf16"});
+    numerics.declare(f);
     f.option("--threads", "N", &threads, "Threads (default: the cores this process may use)").alias("-t");
-    f.option("--seed", "N", &seed, "Same seed, same bits, for every number of threads (default 0)").alias("-s");
     f.option("--json", "FILE", &json,
              "The result as one JSON object; - for standard output, text for people then goes to standard error");
     f.flag("--quiet", quiet, "No progress and no notes; only warnings and errors").alias("-q");
@@ -64,22 +66,29 @@ void check_written(std::ostream& out) {
   require(bool(out), ErrorCode::io, "standard output", "cannot be written: the disk is full or the reader is gone");
 }
 
-// "sinter compress MODEL --prompt 'Once upon a time'"
-std::string as_typed(std::string_view command, const std::vector<std::string>& args) {
-  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=./:,+@%";
-  std::string line = "sinter " + std::string(command);
-  for (const std::string& arg : args) {
-    const bool plain = !arg.empty() && arg.find_first_not_of(kPlain) == std::string::npos;
-    line += plain ? " " : " '";
-    for (const char c : arg) line += c == '\'' ? "'\\''" : std::string(1, c);
-    if (!plain) line += "'";
-  }
-  return line;
+// Names and summaries of sub-commands, in columns.
+std::string listed(const std::string& before, const std::function<bool(std::string_view)>& which) {
+  std::size_t width = 0;
+  for (const auto& c : commands())
+    if (which(c.name)) width = std::max(width, c.name.size());
+  std::string text;
+  for (const auto& c : commands())
+    if (which(c.name))
+      text +=
+          before + std::string(c.name) + std::string(width + 2 - c.name.size(), ' ') + std::string(c.summary) + "\n";
+  return text;
+}
+
+// Its examples, and the sub-commands of two words that begin with its name.
+std::string footer(const CommandInfo& info) {
+  const std::string begin = std::string(info.name) + " ";
+  const std::string more = listed("  sinter ", [&](std::string_view name) { return name.starts_with(begin); });
+  return std::string(info.examples) + (more.empty() ? "" : "\n\nSee also:\n" + more);
 }
 
 int run_command(const CommandInfo& info, const std::vector<std::string>& args, const Terminal& t) {
   const auto command = info.make();
-  Flags flags{std::string(info.name), std::string(info.summary), std::string(info.examples)};
+  Flags flags{std::string(info.name), std::string(info.summary), footer(info)};
   CommonFlags common;
   command->declare(flags);
   common.declare(flags);
@@ -90,7 +99,8 @@ int run_command(const CommandInfo& info, const std::vector<std::string>& args, c
   use_device(common.device);
   require(!common.threads || (*common.threads >= 1 && *common.threads <= kMaxThreads), ErrorCode::usage, "--threads",
           "expected 1 to ", kMaxThreads, ", found ", common.threads.value_or(0));
-  require(common.seed >= 0, ErrorCode::usage, "--seed", "expected 0 or more, found ", common.seed);
+  common.numerics.check();
+  command->check();
   if (common.threads) set_threads(int(*common.threads));
   probe_output(common.json);
 
@@ -98,8 +108,7 @@ int run_command(const CommandInfo& info, const std::vector<std::string>& args, c
   ProgressLog log(t.err, style_of(common, t.err_is_terminal), common.quiet);
   TextBuffer buffer(!json_on_out ? t.out.rdbuf() : common.quiet ? nullptr : t.err.rdbuf(), log);
   std::ostream out(&buffer);
-  Session session{out, log, common.compute == "bf16" ? Compute::bf16 : Compute::f32, std::uint64_t(common.seed),
-                  as_typed(info.name, args)};
+  Session session{out, log, common.numerics.mode(), std::uint64_t(common.numerics.seed), as_typed(info.name, args)};
   const Json result = command->run(session);
   check_written(out);
   if (json_on_out) t.out << json_text(result);
@@ -108,13 +117,10 @@ int run_command(const CommandInfo& info, const std::vector<std::string>& args, c
 }
 
 std::string program_help() {
-  std::string text =
-      "sinter: compress LLaMA and OPT language models and heal them with soft prompts\n"
-      "Usage: sinter SUB-COMMAND ... (sinter SUB-COMMAND --help for its flags and examples)\n\nSub-commands:\n";
-  for (const auto& c : commands())
-    text += "  " + std::string(c.name) + std::string(12 - c.name.size(), ' ') + std::string(c.summary) + "\n";
-  return text +
-         "\nMODEL is a directory: a Hugging Face checkpoint, or one that sinter wrote.\n"
+  return "sinter: compress LLaMA and OPT language models and heal them with soft prompts\n"
+         "Usage: sinter SUB-COMMAND ... (sinter SUB-COMMAND --help for its flags and examples)\n\nSub-commands:\n" +
+         listed("  ", [](std::string_view) { return true; }) +
+         "\nMODEL is a directory, a Hugging Face checkpoint or one that sinter wrote, or a LLaMA in a .gguf file.\n"
          "Exit codes: 0 done; 1 failed at work; 2 wrong usage; 3 bad input file; 130 interrupted.\n"
          "\nExamples:\n"
          "  sinter compress MODEL --out small --method sparsegpt --sparsity 0.5 --calibration train.jsonl\n"
@@ -123,9 +129,21 @@ std::string program_help() {
          "\nOther flags: --help, --version\n";
 }
 
+// The sub-command that the arguments begin with: one of two words ("prompt bake") before one of the first word alone.
+const CommandInfo* find_command(std::span<const std::string> args) {
+  const CommandInfo* found = nullptr;
+  for (const auto& c : commands()) {
+    if (args.size() > 1 && c.name == args[0] + " " + args[1]) return &c;
+    if (c.name == args[0]) found = &c;
+  }
+  return found;
+}
+
 int dispatch(std::vector<std::string> args, const Terminal& t) {
-  if (!args.empty() && args[0] == "help")
-    args = args.size() > 1 ? std::vector<std::string>{args[1], "--help"} : std::vector<std::string>{"--help"};
+  if (!args.empty() && args[0] == "help") {
+    args.erase(args.begin());
+    args.emplace_back("--help");
+  }
   if (!args.empty() && (args[0] == "--help" || args[0] == "-h")) {
     t.out << program_help();
     return 0;
@@ -135,11 +153,12 @@ int dispatch(std::vector<std::string> args, const Terminal& t) {
     return 0;
   }
   require(!args.empty(), ErrorCode::usage, "usage", "a sub-command is missing (see sinter --help)");
-  std::vector<std::string> names;
-  for (const auto& c : commands()) {
-    if (c.name == args[0]) return run_command(c, {args.begin() + 1, args.end()}, t);
-    names.emplace_back(c.name);
+  if (const CommandInfo* c = find_command(args)) {
+    const auto words = std::ranges::count(c->name, ' ') + 1;
+    return run_command(*c, {args.begin() + words, args.end()}, t);
   }
+  std::vector<std::string> names;
+  for (const auto& c : commands()) names.emplace_back(c.name);
   const std::string near = nearest_word(args[0], names);
   fail(ErrorCode::usage, args[0], "no such sub-command", near.empty() ? "" : "; did you mean " + near + "?",
        " (see sinter --help)");

@@ -24,18 +24,23 @@ std::string duration(double seconds) {
   return text;
 }
 
-// " 3/5  loss 2.31  1.2/s  0:12 left"
+// "  loss 2.31"
+std::string value_text(double value, std::string_view unit) {
+  char text[40];
+  if (unit.empty()) return "";
+  std::snprintf(text, sizeof text, value >= 1e4 && value < 1e9 ? " %.0f" : " %.4g", value);
+  return "  " + std::string(unit) + text;
+}
+
+// " 3/5  loss 2.31  1.2/s  tokens/s 512  validation 2.28  0:12 left"
 std::string facts(const Progress& p, double rate, double seconds_left) {
   char text[80];
-  std::string line = " " + std::to_string(p.done) + "/" + std::to_string(p.total);
-  if (!p.unit.empty()) {
-    std::snprintf(text, sizeof text, " %.4g", p.value);
-    line += "  " + std::string(p.unit) + text;
-  }
+  std::string line = " " + std::to_string(p.done) + "/" + std::to_string(p.total) + value_text(p.value, p.unit);
   if (rate > 0) {
     std::snprintf(text, sizeof text, rate >= 0.1 ? "  %.3g/s" : "  %.3g s each", rate >= 0.1 ? rate : 1 / rate);
     line += text;
   }
+  for (const auto& v : p.more) line += value_text(v.value, v.unit);
   return seconds_left < 0 ? line : line + "  " + duration(seconds_left) + " left";
 }
 
@@ -119,6 +124,8 @@ void ProgressLog::write_line(const Progress& p, const Pace& at) {
 void ProgressLog::write_json(const Progress& p, const Pace& at) {
   Json event{{"stage", p.stage}, {"done", p.done}, {"total", p.total}};
   if (!p.unit.empty()) event.update(Json{{"value", p.value}, {"unit", p.unit}});
+  for (const auto& v : p.more)
+    if (!v.unit.empty()) event[std::string(v.unit)] = v.value;
   if (at.rate > 0) event["per_second"] = at.rate;
   if (at.seconds_left >= 0) event["seconds_left"] = at.seconds_left;
   err_ << event.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';

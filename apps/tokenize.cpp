@@ -36,7 +36,7 @@ class Tokenize final : public Command {
       s.out << text << "\n";
       return {{"text", text}};
     }
-    const std::string text = text_ ? *text_ : read_text_as_one(*file_, {lines_, unescape("--join", join_)});
+    const std::string text = text_ ? *text_ : read_text_as_one(*file_, {lines_, join_text(join_)});
     const auto ids = tokenizer->encode(text, !no_special_);
     for (std::size_t i = 0; i < ids.size(); ++i) s.out << (i ? "," : "") << ids[i];
     s.out << "\n";
@@ -44,8 +44,8 @@ class Tokenize final : public Command {
   }
 
  private:
-  std::string model_, join_;
-  std::optional<std::string> text_, file_, decode_;
+  std::string model_;
+  std::optional<std::string> join_, text_, file_, decode_;
   bool lines_ = false, no_special_ = false;
 };
 

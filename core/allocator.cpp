@@ -1,5 +1,6 @@
 #include "core/allocator.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -15,13 +16,21 @@ namespace sinter {
 namespace {
 
 constexpr std::size_t kCached = 64 << 10;  // smaller requests are malloc's business
+constexpr int kMapped = 1 << 20;  // from here on a block is a mapping of its own, which goes back whole
 constexpr std::size_t kHuge = 4 << 20;  // from here on ask for huge pages
 constexpr std::size_t kCacheLimit = 1 << 30;
+constexpr std::size_t kUnnoticed = 64 << 20;  // up to here free blocks may add to the most that was alive at once
 
 std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
 
 class HostAllocator final : public Allocator {
  public:
+  // A threshold that follows what was freed would put large blocks of many sizes on one heap, which then has holes.
+  HostAllocator() {
+#ifdef M_MMAP_THRESHOLD
+    (void)mallopt(M_MMAP_THRESHOLD, kMapped);
+#endif
+  }
   ~HostAllocator() override { trim(); }
 
   std::byte* allocate(std::size_t bytes) override {
@@ -35,6 +44,7 @@ class HostAllocator final : public Allocator {
             s_.peak);
     s_.live += bytes;
     s_.peak = std::max(s_.peak, s_.live);
+    highest_ = std::max(highest_, s_.live);
     s_.largest = std::max(s_.largest, bytes);
     ++s_.calls;
     return p;
@@ -66,12 +76,19 @@ class HostAllocator final : public Allocator {
       return static_cast<std::byte*>(std::aligned_alloc(64, round_up(std::max<std::size_t>(bytes, 1), 64)));
     const std::size_t size = round_up(bytes, 4096);
     if (std::byte* p = cache_.take(size)) return p;
+    make_room(size);
     const bool huge = size >= kHuge;
     auto* p = static_cast<std::byte*>(std::aligned_alloc(huge ? 2 << 20 : 4096, huge ? round_up(size, 2 << 20) : size));
     if (!p) return nullptr;
     if (huge) (void)madvise(p, size, MADV_HUGEPAGE);
     blocks_.emplace(p, size);
     return p;
+  }
+  // New memory takes the place of cached blocks of other sizes: a program's peak is then that of what was alive, not the
+  // sum of the peaks of its phases.
+  void make_room(std::size_t size) noexcept {
+    const std::size_t most = std::max(kUnnoticed, highest_), wanted = s_.live + cache_.kept() + size;
+    if (wanted > most) cache_.shrink(wanted - most, [this](std::byte* p, std::size_t) { forget(p); });
   }
   void forget(std::byte* p) noexcept {
     blocks_.erase(p);
@@ -83,6 +100,7 @@ class HostAllocator final : public Allocator {
 
   mutable std::mutex mutex_;
   MemoryStats s_;
+  std::size_t highest_ = 0;  // live bytes at the most
   BlockCache cache_{kCacheLimit};
   std::unordered_map<std::byte*, std::size_t> blocks_;  // those from kCached on, with their rounded size
 };

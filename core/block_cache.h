@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <iterator>
 #include <map>
 
 namespace sinter {
@@ -23,6 +24,18 @@ class BlockCache {
     free_.emplace(bytes, p);
     kept_ += bytes;
     return true;
+  }
+  std::size_t kept() const { return kept_; }
+  // Frees the largest blocks until at least `bytes` are gone.
+  template <class Free>
+  void shrink(std::size_t bytes, Free free_block) {
+    for (std::size_t gone = 0; gone < bytes && !free_.empty();) {
+      const auto last = std::prev(free_.end());
+      gone += last->first;
+      kept_ -= last->first;
+      free_block(last->second, last->first);
+      free_.erase(last);
+    }
   }
   template <class Free>
   void clear(Free free_block) {

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -13,6 +14,11 @@ struct Progress {
   double value = 0;
   std::string_view unit{};
   double share = -1;  // of all work, where steps are unequal; -1: done / total
+  struct Value {
+    double value = 0;
+    std::string_view unit{};  // empty: nothing
+  };
+  std::array<Value, 2> more{};  // also worth seeing
 };
 
 // The library reports; only apps/ prints.

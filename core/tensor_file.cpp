@@ -55,6 +55,8 @@ TensorFile::~TensorFile() = default;
 TensorFile::TensorFile(TensorFile&&) noexcept = default;
 TensorFile& TensorFile::operator=(TensorFile&&) noexcept = default;
 
+const std::string& TensorFile::path() const { return state_->reader.name(); }
+
 std::vector<std::string> TensorFile::names() const {
   std::vector<std::string> names;
   for (const auto& t : state_->reader.tensors()) names.push_back(t.name);

@@ -16,6 +16,7 @@ class TensorFile {
   TensorFile(TensorFile&&) noexcept;
   TensorFile& operator=(TensorFile&&) noexcept;
 
+  const std::string& path() const;
   std::vector<std::string> names() const;
   bool has(const std::string& name) const;
   Tensor tensor(const std::string& name) const;  // copied only where the file is not aligned to the element

@@ -75,6 +75,19 @@ Var CausalLM::finish(const Context& ctx, const Var& h) const {
   return ends_.project_out ? ends_.project_out->forward(ctx, y) : y;
 }
 
+void CausalLM::replace_words(FrozenWeightPtr embedding, FrozenWeightPtr head) {
+  require(embedding->in_features() == config_.word_width && head->in_features() == config_.word_width &&
+              embedding->out_features() == head->out_features(),
+          ErrorCode::shape, "replace words", "embedding and head need one row of width ", config_.word_width,
+          " per word, got [", embedding->out_features(), ", ", embedding->in_features(), "] and [",
+          head->out_features(), ", ", head->in_features(), "]");
+  config_.vocab = embedding->out_features();
+  config_.tied = false;
+  if (ends_.head_name.empty()) ends_.head_name = "lm_head";
+  ends_.embedding = std::move(embedding);
+  ends_.head = std::move(head);
+}
+
 HeadWeight CausalLM::head_weight(const Context& ctx) const {
   return std::visit(Match{[&](const std::unique_ptr<Param>& p) { return HeadWeight(ctx.use(*p)); },
                           [](const FrozenWeightPtr& w) { return HeadWeight(w); }},

@@ -72,6 +72,8 @@ class CausalLM {
   void each_matrix(const std::function<void(const std::string& name, Matrix&)>&);  // embedding, head if untied
   void each_projection(const std::function<void(Linear&)>&);  // OPT-350m's project_in, project_out
   void each_param(const EachParam&);
+  // Another vocabulary: embedding and head, both [V', w]. The head is a matrix of its own from then on.
+  void replace_words(FrozenWeightPtr embedding, FrozenWeightPtr head);
 
  private:
   HeadWeight head_weight(const Context&) const;

@@ -135,6 +135,7 @@ ModelConfig read_config(const std::filesystem::path& dir) {
     c.bos = one_id(f, "bos_token_id", c.bos);
     if (f.has("eos_token_id")) c.eos = id_list(f, "eos_token_id");
     c.pad = one_id(f, "pad_token_id", c.pad);
+    c.suppressed = id_list(f, "suppress_tokens");
   }
   return c;
 }

@@ -33,6 +33,7 @@ struct ModelConfig {
   RopeConfig rope;
   std::int32_t bos = -1, pad = -1;  // -1: none
   std::vector<std::int32_t> eos;
+  std::vector<std::int32_t> suppressed;  // never generated: suppress_tokens of generation_config.json
 };
 
 // Error(input) names `where` and the field: missing, of the wrong type, out of range, contradictory, or not supported.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <utility>
 
 #include "ops/concat.h"
@@ -43,12 +44,16 @@ class StopFilter {
   bool stopped_ = false;
 };
 
-// Appends rows e [n, w] to the context and returns the logits [V] that follow the last of them.
+// Appends rows e [n, w] to the context and returns the logits [V] that follow the last of them, −∞ where the model's
+// configuration forbids a token.
 Tensor step(const CausalLM& model, const Context& ctx, const Var& e, KvCache& cache) {
   const std::int64_t n = e.shape()[0];
   const Layout layout = Layout::one(n, cache.length());
   const Var h = model.run(ctx, model.enter(ctx, e, layout), model.all(), layout, &cache);
-  const Tensor z = model.logits(ctx, h.value().rows(n - 1, n)).value();
+  Tensor z = model.logits(ctx, h.value().rows(n - 1, n)).value().clone();
+  const auto values = z.mutable_data<float>();
+  for (const auto id : model.config().suppressed)
+    if (std::size_t(id) < values.size()) values[std::size_t(id)] = -INFINITY;
   return z.reshape({z.numel()});
 }
 

@@ -1,5 +1,7 @@
 #include "models/packed.h"
 
+#include <cmath>
+
 #include "models/weights/formats.h"
 
 namespace sinter {
@@ -10,6 +12,13 @@ std::span<const WeightFormat> weight_formats() {
                                               {"bitmap", 1, load_bitmap},
                                               {"n_of_m", 1, load_n_of_m}};
   return kFormats;
+}
+
+double stored_bytes(double m, double n, const StoredAs& as) {
+  const double mask = as.kept < 1 ? m * n / 8 : 0;
+  if (as.bits == 0) return 2 * as.kept * m * n + mask;
+  const double groups = as.group > 0 ? std::ceil(n / double(as.group)) : 1;
+  return as.kept * m * std::ceil(n * double(as.bits) / 8) + mask + 3 * m * groups;
 }
 
 FrozenWeightPtr load_packed(const Packed& p, std::string_view name) {

@@ -16,6 +16,14 @@ struct WeightFormat {
 };
 std::span<const WeightFormat> weight_formats();
 
+// What [m, n] weights take in a packed format: the share of them that is kept, as codes of `bits` with f16 scales in groups
+// (−1: whole rows) or, for 0 bits, as two-byte floats; below a share of 1 there is a mask.
+struct StoredAs {
+  double kept = 1;
+  std::int64_t bits = 0, group = -1;
+};
+double stored_bytes(double m, double n, const StoredAs&);
+
 // Error(input) naming `name` for an unknown tag, a newer version, or parts that do not fit the layout.
 FrozenWeightPtr load_packed(const Packed&, std::string_view name);
 

@@ -195,7 +195,7 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
 
 void copy_model_files(const fs::path& from, const fs::path& to, const Json& config_changes) {
   copy_tokenizer(from, to);
-  for (const char* name : {"generation_config.json", "chat_template.jinja"})
+  for (const char* name : {"generation_config.json", "chat_template.jinja", "prompt_prefix.txt"})
     if (fs::exists(from / name)) write_text_atomic(to / name, read_text(from / name));
   Json config = read_config_json(from);
   for (const auto& [key, value] : config_changes.items())

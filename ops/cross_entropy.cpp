@@ -199,6 +199,11 @@ Var cross_entropy(const Var& h, const HeadWeight& w, std::span<const std::int32_
   return record<FrozenHeadOp>({h}, std::move(loss), {std::move(pass.dh)});
 }
 
+std::int64_t cross_entropy_scratch(std::int64_t n, std::int64_t d, std::int64_t vocabulary) {
+  const std::int64_t rows = std::max<std::int64_t>(1, std::min(rows_at_once(vocabulary), n));
+  return rows * (std::min(vocabulary, kLogitsAtOnce / rows) + 2 * d);
+}
+
 Tensor token_nll(const Tensor& h, const HeadWeight& w, std::span<const std::int32_t> targets, Compute compute) {
   const Head head(w, compute);
   check(h, w, head, targets, compute);

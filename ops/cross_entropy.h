@@ -15,6 +15,10 @@ using HeadWeight = std::variant<Var, FrozenWeightPtr>;
 // Targets outside [−1, V) are Error(usage).
 Var cross_entropy(const Var& h, const HeadWeight&, std::span<const std::int32_t> targets, Compute = Compute::f32);
 
+// Values that it holds beside h [n, d], whose rows all count, and the gradients: logits of a chunk; where h is tracked,
+// two sums of a chunk's rows.
+std::int64_t cross_entropy_scratch(std::int64_t n, std::int64_t d, std::int64_t vocabulary);
+
 // The same through explicit [T, V] logits: the specification.
 Var cross_entropy_composed(const Var& h, const HeadWeight&, std::span<const std::int32_t> targets);
 

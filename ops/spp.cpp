@@ -57,7 +57,10 @@ void spp_strip_cpu(Tensor& w, std::int64_t first, const Tensor& alpha, const Ten
     parallel_for(w.shape()[0], kRows, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         const T b = T(s) * B[first + i], *const a = A + (first + i) / q * n;
-        for (std::int64_t c = 0; c < n; ++c) W[i * n + c] += W[i * n + c] * (a[c] * b);
+        for (std::int64_t c = 0; c < n; ++c) {
+          const T w = W[i * n + c], d = w * (a[c] * b);
+          W[i * n + c] = d == 0 ? w : w + d;  // a zero keeps its sign
+        }
       }
     });
   });

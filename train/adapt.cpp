@@ -3,9 +3,9 @@
 #include <regex>
 
 namespace sinter {
-namespace {
 
-std::vector<Linear*> targets_of(CausalLM& model, const std::string& pattern) {
+std::vector<Linear*> adapter_targets(CausalLM& model, const AdapterPlan& plan) {
+  const std::string& pattern = plan.targets;
   std::regex expression;
   try {
     expression = std::regex(pattern);
@@ -20,12 +20,10 @@ std::vector<Linear*> targets_of(CausalLM& model, const std::string& pattern) {
   return found;
 }
 
-}  // namespace
-
 std::int64_t adapter_parameters(CausalLM& model, const AdapterPlan& plan) {
   const bool spp = plan.kind == AdapterPlan::Kind::spp;
   std::int64_t total = 0;
-  for (const Linear* l : targets_of(model, plan.targets)) {
+  for (const Linear* l : adapter_targets(model, plan)) {
     const std::int64_t m = l->out_features(), n = l->in_features(), r = plan.rank;
     require(r >= 1 && (!spp || m % r == 0), ErrorCode::usage, l->name(), "rank ", r, " does not divide the ", m,
             " rows of the weight");
@@ -37,7 +35,7 @@ std::int64_t adapter_parameters(CausalLM& model, const AdapterPlan& plan) {
 void attach_adapters(CausalLM& model, const AdapterPlan& plan, std::uint64_t seed) {
   const bool spp = plan.kind == AdapterPlan::Kind::spp;
   const AdapterOptions o{plan.rank, plan.scale, plan.dropout};
-  const auto linears = targets_of(model, plan.targets);
+  const auto linears = adapter_targets(model, plan);
   std::vector<std::unique_ptr<Adapter>> made;
   for (const Linear* l : linears) {
     const Rng own = Rng{seed, 0x61646170}.fork(made.size());

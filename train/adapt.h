@@ -1,5 +1,5 @@
 #pragma once
-#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +15,9 @@ struct AdapterPlan {
   double scale = 2;  // of the correction: for LoRA alpha / rank, or alpha / √rank
   double dropout = 0.05;
   std::string targets{};  // regular expression searched in the linears' names; empty: all
+  // LoRA: what scale was made from, as PEFT's file says it: alpha / rank, or with rslora alpha / √rank.
+  std::optional<double> alpha{};
+  bool rslora = false;
 };
 
 // Attaches fresh ones; each draws its start from its own stream of `seed`. All linears are checked before the first is
@@ -34,6 +37,8 @@ class AdapterTask final : public Task {
   std::vector<Param*> params_;
 };
 
+// The linears that carry an adapter, in execution order. Error(usage) when none matches.
+std::vector<Linear*> adapter_targets(CausalLM&, const AdapterPlan&);
 // Trainable values that the plan adds: m + r n per linear [m, n] for SPP, r (m + n) for LoRA. Checks like attach_adapters.
 std::int64_t adapter_parameters(CausalLM&, const AdapterPlan&);
 

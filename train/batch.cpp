@@ -64,6 +64,7 @@ Batch batch_of(std::span<const Example* const> examples) {
     b.layout.sequences.push_back({std::int64_t(b.ids.size()), std::int64_t(e->ids.size()), 0});
     b.ids.insert(b.ids.end(), e->ids.begin(), e->ids.end());
     b.targets.insert(b.targets.end(), e->targets.begin(), e->targets.end());
+    b.sources.push_back(e->source);
   }
   return b;
 }
@@ -71,20 +72,19 @@ Batch batch_of(std::span<const Example* const> examples) {
 std::vector<Example> examples_of(const Windows& windows) {
   std::vector<Example> examples;
   for (const auto& w : windows) {
-    examples.push_back({w, {w.begin() + 1, w.end()}});
+    examples.push_back({w, {w.begin() + 1, w.end()}, std::int64_t(examples.size()) + 1});
     examples.back().targets.push_back(-1);
   }
   return examples;
 }
 
 double mean_nll(const CausalLM& model, std::span<const Example> examples, const Tensor& prompt, Compute compute) {
-  constexpr std::size_t kRowsPerPass = 2048;
   double sum = 0;
   std::int64_t counted = 0;
   for (std::size_t i = 0; i < examples.size();) {
     std::vector<const Example*> pass;
-    for (std::size_t rows = 0; i < examples.size() && (pass.empty() || rows + examples[i].ids.size() <= kRowsPerPass);
-         ++i) {
+    for (std::size_t rows = 0;
+         i < examples.size() && (pass.empty() || rows + examples[i].ids.size() <= std::size_t(kRowsPerPass)); ++i) {
       pass.push_back(&examples[i]);
       rows += examples[i].ids.size() + std::size_t(prompt ? prompt.shape()[0] : 0);
     }

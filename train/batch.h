@@ -12,12 +12,14 @@ namespace sinter {
 struct Batch {
   std::vector<std::int32_t> ids, targets;
   Layout layout;
+  std::vector<std::int64_t> sources{};  // Example::source of each sequence, where known
   std::int64_t counted() const;  // targets that count
 };
 
 // One training sequence: ids with the target of each row, −1 where there is no loss.
 struct Example {
   std::vector<std::int32_t> ids, targets;
+  std::int64_t source = 0;  // which record or window of its file, from 1; 0: unknown
 };
 Batch batch_of(std::span<const Example* const>);
 std::vector<Example> examples_of(const Windows&);  // row t predicts id t + 1
@@ -34,7 +36,8 @@ struct Prompted {
 Prompted run_batch(const CausalLM&, const Context&, const Batch&, const Var& prompt);
 
 Var batch_loss(const CausalLM&, const Context&, const Batch&, const Var& prompt);  // Σ over counted targets, [1]
-// Nats per counted token of all examples, several to a pass.
+// Nats per counted token of all examples, as many to a pass as have so many rows; at least one.
+inline constexpr std::int64_t kRowsPerPass = 2048;
 double mean_nll(const CausalLM&, std::span<const Example>, const Tensor& prompt, Compute);
 Tensor batch_nll(const CausalLM&, const Context&, const Batch&, const Tensor& prompt);  // per row of the batch
 

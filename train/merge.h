@@ -19,12 +19,14 @@ struct MergeOptions {
 struct MergeReport {
   std::string name;
   double zeros_before = 0, zeros_after = 0;  // shares
+  std::int64_t zeros = 0, kept = 0;  // zeros before, and those of them that are zero now
+  std::int64_t created = 0;  // other weights that the stored type or the new codes round to zero
   double error = 0;  // ‖merged − stored‖² / ‖merged‖²: of the rounding to the stored type, or of new codes
 };
 
 // W + ΔW of every linear with an adapter, which is detached, in the linear's own storage format: dense and sparse values of
-// its type, with the same mask where the weight is sparse. SPP keeps every zero bit for bit; a weight that becomes zero
-// by rounding is in zeros_after. Error(usage) naming the linear for what cannot be folded so, before anything changes;
+// its type, with the same mask where the weight is sparse. SPP keeps every zero bit for bit. New codes keep bits, groups,
+// symmetry and act-order. Error(usage) naming the linear for what cannot be folded so, before anything changes;
 // Error(numeric) for factors that are not finite.
 std::vector<MergeReport> merge_adapters(CausalLM&, const MergeOptions&, LogSink&);
 

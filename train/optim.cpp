@@ -10,6 +10,7 @@ namespace sinter {
 
 double Schedule::at(std::int64_t step) const {
   if (step < warmup) return peak * double(step + 1) / double(warmup);
+  if (decay == Decay::constant) return peak;
   const double span = double(std::max<std::int64_t>(1, steps - warmup));
   const double left = std::clamp(1 - double(step - warmup) / span, 0.0, 1.0);
   const double shape = decay == Decay::linear ? left : 0.5 * (1 - std::cos(std::numbers::pi * left));
@@ -67,6 +68,13 @@ void AdamW::step(const Grads& grads, double lr, double grad_scale) {
   }
 }
 
+Tensor stored_like(const TensorFile& from, const std::string& name, const Tensor& like) {
+  const Tensor t = from.tensor(name);
+  require(t.shape() == like.shape() && t.dtype() == like.dtype(), ErrorCode::input, from.path(), "tensor ", name,
+          " is ", info(t.dtype()).name, " ", t.shape(), ", expected ", info(like.dtype()).name, " ", like.shape());
+  return t.clone();
+}
+
 void AdamW::save(NamedTensors& out) const {
   for (std::size_t k = 0; k < params_.size(); ++k) {
     out.emplace_back("m." + std::to_string(k), m_[k]);
@@ -76,10 +84,8 @@ void AdamW::save(NamedTensors& out) const {
 
 void AdamW::load(const TensorFile& from, std::int64_t steps) {
   for (std::size_t k = 0; k < params_.size(); ++k) {
-    m_[k] = from.tensor("m." + std::to_string(k)).clone();
-    v_[k] = from.tensor("v." + std::to_string(k)).clone();
-    require(m_[k].shape() == params_[k]->value().shape() && v_[k].shape() == m_[k].shape(), ErrorCode::input,
-            "snapshot", "the optimiser's state does not fit ", params_[k]->name());
+    m_[k] = stored_like(from, "m." + std::to_string(k), params_[k]->value());
+    v_[k] = stored_like(from, "v." + std::to_string(k), params_[k]->value());
   }
   t_ = steps;
 }

@@ -7,9 +7,9 @@
 
 namespace sinter {
 
-// Linear warm-up to the peak over `warmup` steps, then down to floor·peak at `steps`: linearly or along a cosine.
+// Linear warm-up to the peak over `warmup` steps, then down to floor·peak at `steps`, linearly or along a cosine, or constant.
 struct Schedule {
-  enum class Decay { linear, cosine } decay = Decay::linear;
+  enum class Decay { linear, cosine, constant } decay = Decay::linear;
   double peak = 1e-3, floor = 0;
   std::int64_t warmup = 0, steps = 0;
   double at(std::int64_t step) const;  // step 0 is the first update
@@ -21,6 +21,9 @@ double global_norm(std::span<Param* const>, const Grads&);
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 };
+
+// A copy of the tensor of that name; Error(input) unless it has the shape and type of `like`.
+Tensor stored_like(const TensorFile&, const std::string& name, const Tensor& like);
 
 // AdamW with decoupled decay (Loshchilov & Hutter 2019): f32 params and state. Matrices decay, vectors do not.
 class AdamW {

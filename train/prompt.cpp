@@ -13,16 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// FNV-1a over all pieces: two tokenizers that agree on it read the same ids.
-std::string tokenizer_fingerprint(const Tokenizer& t) {
-  Fnv64 hash;
-  for (std::int64_t i = 0; i < t.size(); ++i) {
-    hash.add(t.piece(std::int32_t(i)));
-    hash.add("\xff");
-  }
-  return hash.hex();
-}
-
 Json adapter_config(const Tensor& prompt, const ModelConfig& c, const std::string& base) {
   return {{"peft_type", "PROMPT_TUNING"},
           {"task_type", "CAUSAL_LM"},
@@ -46,6 +36,15 @@ Tensor rows_of(const CausalLM& model, const std::vector<std::int32_t>& ids) {
 }
 
 }  // namespace
+
+std::string tokenizer_fingerprint(const Tokenizer& t) {
+  Fnv64 hash;
+  for (std::int64_t i = 0; i < t.size(); ++i) {
+    hash.add(t.piece(std::int32_t(i)));
+    hash.add("\xff");
+  }
+  return hash.hex();
+}
 
 Tensor random_prompt(const CausalLM& model, std::int64_t k, Rng rng) {
   std::vector<std::int32_t> ids;
@@ -118,7 +117,15 @@ StoredPrompt read_prompt(const fs::path& file) {
 
 }  // namespace
 
-Tensor load_prompt(const fs::path& path, const CausalLM& model, const Tokenizer& tokenizer) {
+std::map<std::string, std::string> prompt_facts(const fs::path& path) {
+  constexpr std::string_view kBegin = "sinter.";
+  std::map<std::string, std::string> facts;
+  for (const auto& [key, value] : read_prompt(prompt_file(path)).metadata)
+    if (key.starts_with(kBegin)) facts[key.substr(kBegin.size())] = value;
+  return facts;
+}
+
+Tensor load_prompt(const fs::path& path, const ModelConfig& model, const Tokenizer& tokenizer) {
   std::optional<std::int64_t> rows;
   if (const auto config = path / "adapter_config.json"; fs::exists(config)) {
     const Json json = read_json(config);
@@ -128,7 +135,7 @@ Tensor load_prompt(const fs::path& path, const CausalLM& model, const Tokenizer&
   }
   const fs::path file = prompt_file(path);
   const auto [name, stored, meta] = read_prompt(file);
-  const std::int64_t w = model.config().word_width;
+  const std::int64_t w = model.word_width;
   require(stored.shape().rank() == 2 && stored.shape()[0] > 0 && stored.shape()[1] == w && is_float(stored.dtype()),
           ErrorCode::input, file.string(), "tensor ", name, " has shape ", stored.shape(), " and type ",
           info(stored.dtype()).name, ", the model needs float rows of width ", w);

@@ -42,6 +42,15 @@ void save_prompt(const std::filesystem::path&, const Tensor& prompt, const Causa
 // Also what others save: a PEFT directory with adapter_model.bin, and the nn.Embedding that the authors' code writes as
 // soft_prompt.model (the file, or a directory with it). Error(input) names what does not fit: width, vocabulary, type,
 // or a file that is no soft prompt.
-Tensor load_prompt(const std::filesystem::path&, const CausalLM&, const Tokenizer&);
+Tensor load_prompt(const std::filesystem::path&, const ModelConfig&, const Tokenizer&);
+inline Tensor load_prompt(const std::filesystem::path& path, const CausalLM& model, const Tokenizer& tokenizer) {
+  return load_prompt(path, model.config(), tokenizer);
+}
+
+// What PromptFacts::extra said when it was saved; nothing where others saved it.
+std::map<std::string, std::string> prompt_facts(const std::filesystem::path&);
+
+// Of all pieces: two tokenizers that agree on it give the same ids the same texts.
+std::string tokenizer_fingerprint(const Tokenizer&);
 
 }  // namespace sinter

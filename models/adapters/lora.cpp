@@ -24,15 +24,9 @@ class Lora final : public Adapter {
   }
 
   Tensor merged(const FrozenWeight& w, Rows rows, DType dtype) const override {
-    Tensor out = w.dense(rows, dtype);
-    if (!out.sole_owner()) out = out.clone();
-    const Tensor a = cast(a_.value(), dtype), b = cast(b_.value().rows(rows.begin, rows.end), dtype);
-    const Tensor delta = matmul(b, Trans::no, a, Trans::no);
-    visit_float(dtype, "LoRA merge", [&]<class T>() {
-      const auto W = out.mutable_data<T>();
-      const auto D = delta.data<T>();
-      for (std::size_t i = 0; i < W.size(); ++i) W[i] += T(scale_) * D[i];
-    });
+    Tensor out = own_rows(w, rows, dtype);
+    const Tensor b = scale(cast(b_.value().rows(rows.begin, rows.end), dtype), scale_).value();
+    accumulate(out.device(), out, matmul(b, Trans::no, cast(a_.value(), dtype), Trans::no));
     return out;
   }
   bool keeps_zeros() const override { return false; }

@@ -28,8 +28,7 @@ class Spp final : public Adapter {
   }
 
   Tensor merged(const FrozenWeight& w, Rows rows, DType dtype) const override {
-    Tensor out = w.dense(rows, dtype);
-    if (!out.sole_owner()) out = out.clone();
+    Tensor out = own_rows(w, rows, dtype);
     spp_strip_kernel(out.device(), out, rows.begin, cast(alpha_.value(), dtype), cast(beta_.value(), dtype), scale_);
     return out;
   }

@@ -15,6 +15,12 @@ inline Tensor uniform_start(Shape shape, Rng rng) {
   return t;
 }
 
+// Rows of W as values that may be written to.
+inline Tensor own_rows(const FrozenWeight& w, Rows rows, DType dtype) {
+  Tensor t = w.dense(rows, dtype);
+  return t.sole_owner() ? t : t.clone();
+}
+
 // Dropout of an adapter's input: each adapter draws from a stream of its own, anew in every step.
 class AdapterDropout {
  public:

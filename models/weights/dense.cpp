@@ -1,5 +1,6 @@
 #include "core/basic_kernels.h"
 #include "models/weights/formats.h"
+#include "ops/few_rows.h"
 #include "ops/gemm_tile.h"
 #include "ops/strip_product.h"
 
@@ -42,9 +43,11 @@ class DenseWeight final : public FrozenWeight {
   FrozenWeightPtr to(Device d) const override { return d == w_.device() ? freeze_dense(w_) : freeze_dense(w_.to(d)); }
 
  private:
-  bool direct(const ConstView& x, Compute c) const { return c == Compute::f32 && x.dtype() == w_.dtype(); }
+  // A few rows wait for the weights to come from memory, so that bf16 arithmetic would save nothing there.
+  static bool exact(const ConstView& x, Compute c) { return c == Compute::f32 || x.rows() <= kFewDecodeRows; }
+  bool direct(const ConstView& x, Compute c) const { return exact(x, c) && x.dtype() == w_.dtype(); }
   bool from_halves(const ConstView& x, Compute c) const {
-    return c == Compute::f32 && x.rows() <= kFewRows && x.dtype() == DType::f32 && info(w_.dtype()).size == 2;
+    return exact(x, c) && x.rows() <= kFewRows && x.dtype() == DType::f32 && info(w_.dtype()).size == 2;
   }
   ConstView rows(Rows r) const { return ConstView(w_).row_range(r.begin, r.end); }
 

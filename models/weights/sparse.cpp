@@ -15,7 +15,7 @@ class SparseWeight final : public FrozenWeight {
   void apply(ConstView x, Rows r, View y, const Epilogue& e, Compute c) const override {
     check("sparse apply", x, y, r);
     check("sparse apply", y, e);
-    strip_product(source_, x, r, y, e, c);
+    sparse_product(source_, x, r, y, e, c);
   }
   void apply_transposed(ConstView dy, Rows r, View dx, float beta, Compute c) const override {
     check("sparse apply_transposed", dx, dy, r);

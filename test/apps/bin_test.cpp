@@ -30,14 +30,6 @@ struct Models {
   std::string model(const char* name) const { return (dir / name).string(); }
 };
 
-Json run_json(std::vector<std::string> args) {
-  args.insert(args.end(), {"--json", "-"});
-  const Ran r = sinter_run(args);
-  CAPTURE(r.err);
-  REQUIRE(r.code == 0);
-  return r.json();
-}
-
 }  // namespace
 
 TEST_CASE("info, perplexity and compress on .bin, whole and in shards") {

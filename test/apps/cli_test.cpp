@@ -62,6 +62,29 @@ TEST_CASE("underscores and aliases of peers name the same flag") {
   CHECK(parse({"dir", "--seqlen=6"}).length == 6);
   CHECK(parse({"-m", "dir", "-p", "x"}).text == "x");
   CHECK(parse({"-m", "dir"}).model == "dir");
+  CHECK(parse({"--model", "dir"}).model == "dir");
+}
+
+TEST_CASE("a flag is found by any of its names") {
+  std::string model;
+  std::int64_t length = 0;
+  bool lines = false;
+  Flags f("test", "A test", "  none");
+  f.positional("MODEL", &model, "the model").alias("-m");
+  f.option("--seq-len", "T", &length, "length").alias("--seqlen");
+  f.flag("--lines", lines, "lines");
+  const auto found = [&](const char* name) {
+    const auto known = f.find(name);
+    return known ? known->name + (known->takes_value ? " VALUE" : "") : "nothing";
+  };
+  CHECK(found("--seqlen") == "--seq-len VALUE");
+  CHECK(found("--seq_len") == "--seq-len VALUE");
+  CHECK(found("--lines") == "--lines");
+  CHECK(found("--model") == "MODEL VALUE");
+  CHECK(found("-m") == "MODEL VALUE");
+  CHECK(found("--help") == "--help");
+  CHECK(found("--line") == "nothing");
+  CHECK(found("--lines=1") == "nothing");
 }
 
 TEST_CASE("values keep underscores, dashes, brackets and emptiness") {
@@ -107,13 +130,19 @@ TEST_CASE("the program and each sub-command explain themselves with examples") {
   for (const auto& c : commands()) {
     CAPTURE(c.name);
     CHECK(program.out.find("\n  " + std::string(c.name)) != std::string::npos);
-    const Ran r = sinter_run({std::string(c.name), "--help"});
+    std::vector<std::string> words;  // one or two
+    std::istringstream name{std::string(c.name)};
+    for (std::string word; name >> word;) words.push_back(word);
+    std::vector<std::string> ask = words, other{"help"};
+    ask.emplace_back("--help");
+    other.insert(other.end(), words.begin(), words.end());
+    const Ran r = sinter_run(ask);
     CHECK(r.code == 0);
     CHECK(r.err.empty());
     CHECK(r.out.find("Examples:\n  sinter " + std::string(c.name)) != std::string::npos);
     for (const char* common : {"--device", "--compute", "--threads", "--seed", "--json", "--quiet", "--progress"})
       CHECK(r.out.find(common) != std::string::npos);
-    CHECK(sinter_run({"help", std::string(c.name)}).out == r.out);
+    CHECK(sinter_run(other).out == r.out);
   }
   CHECK(sinter_run({"--version"}).out.starts_with("sinter "));
 }

@@ -14,14 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Json run_json(std::vector<std::string> args) {
-  args.insert(args.end(), {"--json", "-", "--quiet"});
-  const Ran r = sinter_run(args);
-  CAPTURE(r.err);
-  REQUIRE(r.code == 0);
-  return r.json();
-}
-
 std::vector<std::string> compress(const std::string& out, std::vector<std::string> more) {
   more.insert(more.begin(), {"compress", tiny().model, "--out", out});
   return more;

@@ -103,6 +103,24 @@ TEST_CASE("time left follows the share of the work where steps are unequal") {
   CHECK(s.err.str() == "work 0/4  loss 1.5  1:20 left\nwork 3/4  loss 1.5  0.15/s  1:10 left\n");
 }
 
+TEST_CASE("further values stand behind the rate, and are fields of an event") {
+  Progress p{.stage = "train", .done = 1, .total = 4, .value = 2.25, .unit = "loss"};
+  p.more[0] = {51234.4, "tokens/s"};
+  p.more[1] = {2.5, "validation"};
+  Scene lines(ProgressStyle::lines);
+  lines.log.progress(p);
+  lines.now += 4;
+  p.done = 2;
+  lines.log.progress(p);
+  CHECK(lines.err.str() == "train 2/4  loss 2.25  0.25/s  tokens/s 51234  validation 2.5  0:08 left\n");
+  Scene events(ProgressStyle::json);
+  events.log.progress(p);
+  const Json event = parse_json(events.err.str(), "event");
+  CHECK(event["value"] == 2.25);
+  CHECK(event["tokens/s"] == 51234.4);
+  CHECK(event["validation"] == 2.5);
+}
+
 TEST_CASE("quiet keeps warnings only") {
   Scene s(ProgressStyle::lines, true);
   s.steps(1, 400, 400);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "apps/interrupt.h"
 #include "apps/program.h"
 #include "core/file.h"
 #include "core/json.h"
@@ -28,6 +29,23 @@ inline Ran sinter_run(const std::vector<std::string>& args) {
   const int code = run_program(args, {out, err, false});
   return {code, out.str(), err.str()};
 }
+
+// The result of a run that succeeds.
+inline Json run_json(std::vector<std::string> args) {
+  args.insert(args.end(), {"--json", "-", "--quiet"});
+  const Ran r = sinter_run(args);
+  CAPTURE(r.err);
+  REQUIRE(r.code == 0);
+  return r.json();
+}
+
+// Ctrl-C once the first progress arrives.
+struct StopAtFirstReport : std::stringbuf {
+  int sync() override {
+    set_interrupted(true);
+    return 0;
+  }
+};
 
 // The exit code, one line on standard error that begins with "sinter: " and holds `part`, nothing on standard output.
 inline void check_refused(const std::vector<std::string>& args, int code, const std::string& part) {

@@ -1,6 +1,9 @@
 #include "core/allocator.h"
 
+#include <unistd.h>
+
 #include <cstdint>
+#include <fstream>
 #include <vector>
 
 #include "core/block_cache.h"
@@ -99,6 +102,44 @@ TEST_CASE("The cache prefers the smallest block that fits, wastes at most an eig
   CHECK(freed == 1);
   CHECK(cache.keep(&memory[4], 3000));
   cache.clear([](std::byte*, std::size_t) {});
+}
+
+TEST_CASE("A cache shrinks by its largest blocks, and no further than asked") {
+  std::vector<std::byte> memory(3);
+  BlockCache cache(3000);
+  for (const std::size_t i : {0, 1, 2}) CHECK(cache.keep(&memory[i], 100 + 100 * i));
+  std::vector<std::byte*> freed;
+  const auto note = [&freed](std::byte* p, std::size_t) { freed.push_back(p); };
+  cache.shrink(0, note);
+  CHECK(freed.empty());
+  cache.shrink(301, note);
+  CHECK(freed == std::vector<std::byte*>{&memory[2], &memory[1]});
+  CHECK(cache.kept() == 100);
+  cache.shrink(1000, note);
+  CHECK((freed.size() == 3 && cache.kept() == 0));
+}
+
+TEST_CASE("Free blocks of one size make room for those of another, so that phases do not add up") {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  MESSAGE("skipped: sanitizers keep freed memory");
+#else
+  const auto address_space = [] {
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    return pages * std::size_t(::sysconf(_SC_PAGESIZE));
+  };
+  const auto four_of = [](std::int64_t mebibytes) {
+    std::vector<Tensor> all;
+    for (int i = 0; i < 4; ++i) all.push_back(Tensor::empty({mebibytes << 20}, DType::u8));
+    return all;
+  };
+  allocator_of({}).trim();
+  const std::size_t before = address_space();
+  four_of(250).clear();
+  CHECK(address_space() - before >= std::size_t(1000) << 20);  // kept for reuse
+  const auto live = four_of(180);
+  CHECK(address_space() - before < std::size_t(1050) << 20);
+#endif
 }
 
 TEST_CASE("A request that cannot be met is an error with the figures, and changes nothing") {

@@ -5,6 +5,7 @@
 #include "test/shared_data.h"
 #include "test/temp_dir.h"
 #include "test/train/compress_cases.h"
+#include "test/train/pipeline_cases.h"
 
 using namespace sinter;
 using namespace sinter::test;
@@ -13,23 +14,6 @@ namespace {
 
 std::unique_ptr<CausalLM> load(const char* name = "llama_gqa_tied") {
   return load_model(golden(std::string("models/") + name));
-}
-
-Windows windows(std::int64_t count = 9, std::int64_t length = 16) {
-  Windows w;
-  for (std::int64_t i = 0; i < count; ++i) {
-    w.emplace_back();
-    for (std::int64_t t = 0; t < length; ++t)
-      w.back().push_back(std::int32_t(Rng{kSeed, 80}.below(std::uint64_t(i * length + t), 97)));
-  }
-  return w;
-}
-
-CompressPlan plan_of(const char* method, MethodOptions o = {}, Sparsity s = Unpruned{}) {
-  CompressPlan p;
-  p.method = make_method(method, std::move(o));
-  p.sparsity = s;
-  return p;
 }
 
 struct Log final : LogSink {
@@ -258,7 +242,7 @@ TEST_CASE("Plans that cannot work are refused before anything changes") {
   CompressPlan broken = plan_of("rtn"), nobody = plan_of("rtn");
   broken.only = "(";
   nobody.only = "no such linear";
-  refused(std::move(broken), {}, "regular expression");
+  refused(std::move(broken), {}, "--only: \"(\" is not a regular expression");
   refused(std::move(nobody), {}, "no linear");
   const auto after = weights(*model);
   for (const auto& [name, w] : before) CHECK(same_bits(w, after.at(name)));

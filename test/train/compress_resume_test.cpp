@@ -8,6 +8,7 @@
 #include "test/shared_data.h"
 #include "test/temp_dir.h"
 #include "test/train/compress_cases.h"
+#include "test/train/pipeline_cases.h"
 #include "train/compress/pipeline.h"
 
 using namespace sinter;
@@ -18,23 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kModel = "models/llama_bf16_sharded";
-
-Windows windows() {
-  Windows w;
-  for (std::int64_t i = 0; i < 9; ++i) {
-    w.emplace_back();
-    for (std::int64_t t = 0; t < 16; ++t)
-      w.back().push_back(std::int32_t(Rng{kSeed, 81}.below(std::uint64_t(i * 16 + t), 97)));
-  }
-  return w;
-}
-
-CompressPlan plan_of(const char* method, MethodOptions o = {}, Sparsity s = Unpruned{}) {
-  CompressPlan p;
-  p.method = make_method(method, std::move(o));
-  p.sparsity = s;
-  return p;
-}
 
 // Stops after so many reports of progress.
 struct StopLog final : LogSink {

@@ -72,6 +72,59 @@ TEST_CASE("what is cut loses its end token and is counted") {
   REQUIRE(cut.examples.size() == 2);
   CHECK(cut.examples[0].ids.size() == 8);
   CHECK(f.read("p.jsonl", two).cut == 0);
+  // At exactly the cutoff the end token is there, one token below it is not.
+  const std::string one = "{\"prompt\": \"a\", \"completion\": \"b\"}";
+  const auto whole = f.read("p.jsonl", one).examples[0].ids;
+  const auto fits = std::int64_t(whole.size());
+  CHECK(f.read("p.jsonl", one, {fits, true}).cut == 0);
+  CHECK(f.read("p.jsonl", one, {fits, true}).examples[0].ids == whole);
+  CHECK(f.read("p.jsonl", one, {fits - 1, true}).cut == 1);
+}
+
+TEST_CASE("empty answers and those beyond the cutoff are counted; the place in the file goes with an example") {
+  const Fixture f;
+  const std::string records =
+      "{\"prompt\": \"one two three four five six seven\", \"completion\": \"b\"}\n"
+      "{\"instruction\": \"a\", \"input\": null, \"output\": \"\"}\n\n{\"prompt\": \"a\", \"completion\": \"\"}\n";
+  const auto all = f.read("e.jsonl", records);
+  CHECK(all.empty == 2);
+  CHECK(all.unanswered == 0);
+  const auto short_ones = f.read("e.jsonl", records, {8, false});
+  CHECK(short_ones.unanswered == 2);
+  REQUIRE(short_ones.examples.size() == 1);
+  CHECK(short_ones.examples[0].source == 3);
+  CHECK(short_ones.examples[0].ids.back() == *f.tokenizer->eos());
+  CHECK_THROWS_TEXT(input, "no example with an answer within 2 tokens", f.read("e.jsonl", records, {2, false}));
+}
+
+TEST_CASE("a byte order mark and CRLF change nothing") {
+  const Fixture f;
+  const std::string record = "{\"prompt\": \"a b\", \"completion\": \"c\"}", mark = "\xEF\xBB\xBF";
+  const auto plain = f.read("p.jsonl", record + "\n" + record + "\n");
+  for (const auto& read : {f.read("q.jsonl", mark + record + "\r\n\r\n" + record + "\r\n"),
+                           f.read("q.json", mark + "[" + record + ",\r\n" + record + "]\r\n")}) {
+    REQUIRE(read.examples.size() == 2);
+    for (int i : {0, 1}) CHECK(read.examples[std::size_t(i)].ids == plain.examples[std::size_t(i)].ids);
+  }
+  CHECK_THROWS_TEXT(input, "r.jsonl, line 2", f.read("r.jsonl", mark + record + "\r\n{\r\n"));
+}
+
+TEST_CASE("records of an array are named by number and line, whatever brackets, quotes and lines are in those before") {
+  const Fixture f;
+  const std::string text = R"(
+  [ {"prompt": "a ] } , [ { \" \\", "completion": "x\ny",
+     "extra": [1, {"b": [], "c": "]"}, [[2,
+       3]]]},
+    {"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": "b"},
+
+    {"prompt": "a", "completion": 7} ])";
+  CHECK_THROWS_TEXT(input, "n.json, record 4 (line 7): field completion: expected a string, found 7",
+                    f.read("n.json", text));
+  CHECK_THROWS_TEXT(input, "m.json, record 2 (line 1)", f.read("m.json", R"([{"prompt": "a", "completion": ""},[]])"));
+  CHECK_THROWS_TEXT(input, "field prompt: expected a string, found a list of 1",
+                    f.read("w.json", R"([{"prompt": ["a"], "completion": ""}])"));
+  CHECK_THROWS_TEXT(input, "field input: expected a string",
+                    f.read("w.json", R"([{"instruction": "a", "input": {}, "output": ""}])"));
 }
 
 TEST_CASE("empty and malformed records are named by file and line") {

@@ -19,6 +19,9 @@ TEST_CASE("the schedule warms up linearly, peaks, and decays to its floor") {
   CHECK(c.at(0) == doctest::Approx(1));
   CHECK(c.at(5) == doctest::Approx(0.55));
   CHECK(c.at(10) == doctest::Approx(0.1));
+  const Schedule flat{.decay = Schedule::Decay::constant, .peak = 3, .warmup = 2, .steps = 10};
+  CHECK(flat.at(0) == doctest::Approx(1.5));
+  for (const std::int64_t step : {1, 2, 9, 1000}) CHECK(flat.at(step) == 3);
 }
 
 TEST_CASE("AdamW's first steps are those of its formula") {

@@ -31,6 +31,7 @@ TEST_CASE("documents come from .txt, .jsonl and .json.gz; a bad record is named 
   CHECK(read_documents(dir / "c.json.gz") == std::vector<std::string>{"x", "y z"});
   CHECK(read_text_as_one(dir / "b.jsonl", {}) == "x y z");
   CHECK(read_text_as_one(dir / "b.jsonl", {.join = "|"}) == "x|y z");
+  CHECK(read_text_as_one(dir / "b.jsonl", {.join = ""}) == "xy z");
 
   write_text_atomic(dir / "bad.jsonl", "{\"text\": \"x\"}\n{\"text\": \n");
   CHECK_THROWS_TEXT(input, "bad.jsonl, line 2", read_documents(dir / "bad.jsonl"));

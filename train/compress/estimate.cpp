@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/basic_kernels.h"
+#include "models/packed.h"
 #include "models/weights/formats.h"
 #include "ops/linalg.h"
 #include "train/compress/hidden_bank.h"
@@ -28,10 +29,9 @@ double kept(const Sparsity& s) {
 double result_bytes(const Linear& l, const CompressPlan& plan, const EstimateInput& in) {
   const double m = double(l.out_features()), n = double(l.in_features()), source = double(stored_bytes(*l.frozen()));
   if (!plan.packed) return in.bits > 0 ? kFloat * m * n : source;
-  const double share = kept(plan.sparsity), mask = share < 1 ? m * n / 8 : 0;
-  if (in.bits == 0) return share * source + mask;
-  const double groups = in.group > 0 ? std::ceil(n / double(in.group)) : 1;
-  return share * m * std::ceil(n * double(in.bits) / 8) + mask + 3 * m * groups;
+  const double share = kept(plan.sparsity);
+  if (in.bits == 0) return share * source + (share < 1 ? m * n / 8 : 0);
+  return stored_bytes(m, n, {share, in.bits, in.group});
 }
 
 // What a block's forward pass holds besides its input, at its widest: in the feed-forward part.

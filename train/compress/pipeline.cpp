@@ -363,7 +363,7 @@ void Run::report(int block, const Linear& l, const LayerResult& r, const FrozenW
 }  // namespace
 
 std::vector<Linear*> selected_linears(CausalLM& model, const CompressPlan& plan) {
-  const auto only = expression(plan.only, "only"), skip = expression(plan.skip, "skip");
+  const auto only = expression(plan.only, "--only"), skip = expression(plan.skip, "--skip");
   std::vector<Linear*> selected;
   model.each_linear([&](Linear& l) {
     if (only && !std::regex_search(l.name(), *only)) return;

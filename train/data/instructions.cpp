@@ -41,8 +41,8 @@ Example example(const Dialogue& d, const Tokenizer& tokenizer, const Instruction
   Example e{tokenizer.encode(d.prompt + d.answer), {}};
   const auto cutoff = std::size_t(o.cutoff);
   const auto end = tokenizer.eos();
-  if (end && e.ids.size() < cutoff && e.ids.back() != *end) e.ids.push_back(*end);
-  else cut = e.ids.size() > cutoff || (end && e.ids.back() != *end);
+  if (end && (e.ids.empty() || e.ids.back() != *end)) e.ids.push_back(*end);
+  cut = e.ids.size() > cutoff;
   e.ids.resize(std::min(e.ids.size(), cutoff));
   const std::size_t unlearned = o.train_on_inputs ? 0 : tokenizer.encode(d.prompt).size();
   for (std::size_t t = 1; t <= e.ids.size(); ++t)
@@ -54,10 +54,10 @@ Example example(const Dialogue& d, const Tokenizer& tokenizer, const Instruction
 
 bool holds_instructions(const fs::path& path) {
   if (!holds_records(path) && path.extension() != ".json") return false;
-  bool first = true, found = false;
-  for_records(path, [&](const std::string&, const Json& record) {
-    if (first) found = is_dialogue(record);
-    first = false;
+  bool found = false;
+  for_records(path, [&](const std::string& where, const Json& record) {
+    found = is_dialogue(record);
+    require(found || holds_records(path), ErrorCode::input, where, "has neither a field instruction nor prompt");
     return false;
   });
   return found;
@@ -67,14 +67,21 @@ Instructions read_instructions(const fs::path& path, const Tokenizer& tokenizer,
                                const InstructionOptions& o) {
   require(o.cutoff >= 2, ErrorCode::usage, "--cutoff", "expected 2 or more, found ", o.cutoff);
   Instructions out;
+  std::int64_t number = 0;
   for_records(path, [&](const std::string& where, const Json& record) {
     bool cut = false;
-    const Example e = example(read(JsonFields(where, record)), tokenizer, o, cut);
-    out.cut += cut;
+    const Dialogue d = read(JsonFields(where, record));
+    Example e = example(d, tokenizer, o, cut);
+    e.source = ++number;
     for (const std::int32_t id : e.ids)
       require(id < vocab, ErrorCode::input, where, "token ", id, " is beyond the model's vocabulary of ", vocab);
-    // What the cutoff leaves of a masked example may hold no answer: nothing to learn from.
-    if (std::ranges::any_of(e.targets, [](auto t) { return t >= 0; })) out.examples.push_back(e);
+    if (std::ranges::none_of(e.targets, [](auto t) { return t >= 0; })) {
+      ++out.unanswered;
+      return true;
+    }
+    out.cut += cut;
+    out.empty += d.answer.empty();
+    out.examples.push_back(std::move(e));
     return true;
   });
   require(!out.examples.empty(), ErrorCode::input, path.string(), "holds no example with an answer within ", o.cutoff,

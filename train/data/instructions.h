@@ -10,18 +10,20 @@ struct InstructionOptions {
 
 struct Instructions {
   std::vector<Example> examples;
-  std::int64_t cut = 0;  // of them that were longer than the cutoff, so that their end token is missing
+  std::int64_t cut = 0;  // of them longer than the cutoff: their end, with the end token, is missing
+  std::int64_t empty = 0;  // of them with an empty answer, so that only the end token is learned
+  std::int64_t unanswered = 0;  // records left out: nothing of their answer is within the cutoff
 };
 
 // Examples from a .json array, a .jsonl or a .json.gz of records, each of one form:
 //   {"instruction", "input" (may be empty or absent), "output"}   in Stanford Alpaca's template, with or without input
 //   {"prompt", "completion"}                                      one after the other
-// encoded with the tokenizer's own start, the end token last; an answer may be empty. Rows need no padding: Layout holds sequences of any length.
-// Error(input) names the file and the line or record that is empty or malformed.
+// encoded with the tokenizer's own start, the end token last where it fits. No example is padded: Layout holds sequences of
+// any length. Error(input) names the file and the line or record that is empty or malformed.
 Instructions read_instructions(const std::filesystem::path&, const Tokenizer&, std::int64_t vocab,
                                const InstructionOptions&);
 
-// Whether the file's first record is of one of these forms; otherwise it is text.
+// Whether the file's first record is of one of these forms; otherwise it is text. Error(input) for a .json of other records.
 bool holds_instructions(const std::filesystem::path&);
 
 }  // namespace sinter

@@ -46,6 +46,32 @@ std::vector<std::string_view> split_lines(std::string_view text) {
   return lines;
 }
 
+// The line on which each element of an array begins; the text is valid JSON.
+std::vector<std::int64_t> element_lines(std::string_view text) {
+  std::vector<std::int64_t> lines;
+  std::int64_t line = 1;
+  int depth = 0;
+  bool quoted = false, expected = false;  // expected: an element of the outer array comes next
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    line += c == '\n';
+    if (quoted) {
+      i += c == '\\';
+      quoted = c != '"';
+      continue;
+    }
+    if (expected && std::string_view(" \t\r\n]").find(c) == std::string_view::npos) {
+      lines.push_back(line);
+      expected = false;
+    }
+    quoted = c == '"';
+    if (c == '[' || c == '{') expected = ++depth == 1;
+    if (c == ']' || c == '}') --depth;
+    if (c == ',' && depth == 1) expected = true;
+  }
+  return lines;
+}
+
 bool blank(std::string_view s) { return s.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos; }
 
 }  // namespace
@@ -61,8 +87,11 @@ void for_records(const fs::path& path, const std::function<bool(const std::strin
   if (path.extension() == ".json") {
     const Json all = parse_json(text, path.string());
     require(all.is_array() && !all.empty(), ErrorCode::input, path.string(), "is not an array of records");
-    for (const Json& record : all)
-      if (!f(path.string() + ", record " + std::to_string(++number), record)) return;
+    const std::vector<std::int64_t> lines = element_lines(text);
+    for (const Json& record : all) {
+      const std::string line = std::to_string(lines.at(std::size_t(number)));
+      if (!f(path.string() + ", record " + std::to_string(++number) + " (line " + line + ")", record)) return;
+    }
     return;
   }
   bool found = false;
@@ -93,12 +122,12 @@ std::vector<std::string> read_documents(const fs::path& path) {
 
 std::string read_text_as_one(const fs::path& path, const TextOptions& o) {
   std::vector<std::string> parts = read_documents(path);
-  std::string join = o.join.empty() ? " " : o.join;
+  std::string join = o.join.value_or(" ");
   if (o.lines && !holds_records(path)) {
     const std::string whole = std::move(parts.front());
     parts.clear();
     for (const std::string_view row : split_lines(whole)) parts.push_back(blank(row) ? "" : std::string(row) + "\n");
-    if (o.join.empty()) join = "\n\n";
+    join = o.join.value_or("\n\n");
   }
   std::string text;
   for (std::size_t i = 0; i < parts.size(); ++i) text += (i ? join : "") + parts[i];

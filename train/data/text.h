@@ -1,6 +1,7 @@
 #pragma once
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,8 +11,8 @@
 
 namespace sinter {
 
-// Each record of a .jsonl, .json.gz or .jsonl.gz (one per line) or of a .json (an array), with its place for messages,
-// until f says false. Error(input) for a file without records or with a malformed one.
+// Each record of a .jsonl, .json.gz or .jsonl.gz (one per line) or of a .json (an array), with its place for messages
+// ("f.json, record 3 (line 17)"), until f says false. Error(input) for a file without records or with a malformed one.
 void for_records(const std::filesystem::path&, const std::function<bool(const std::string& where, const Json&)>& f);
 
 // The documents of a file: a .jsonl (field `text` per line), a .json.gz or .jsonl.gz of the same, or any other file as one
@@ -23,7 +24,7 @@ bool holds_records(const std::filesystem::path&);  // by its name: .jsonl, .json
 // is what the papers do with WikiText.
 struct TextOptions {
   bool lines = false;
-  std::string join{};  // empty: "\n\n" between rows, " " between documents
+  std::optional<std::string> join{};  // not given: "\n\n" between rows, " " between documents
 };
 std::string read_text_as_one(const std::filesystem::path&, const TextOptions&);
 
