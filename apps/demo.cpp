@@ -39,7 +39,7 @@ class Demo final : public Command {
  public:
   void declare(Flags& f) override {
     f.option("--out", "DIR", &out_, "Where the models are unpacked and the prompts written (default sinter-demo)");
-    f.option("--steps", "N", &steps_, "Updates of each prompt (default 120)");
+    f.option("--steps", "N", &steps_, "Updates of each prompt, and of SPP (default 120)");
     f.option("--tokens", "K", &tokens_, "Length of each prompt (default 32)");
     f.option("--lr", "X", &lr_, "Peak learning rate of the prompts (default 0.03)");
   }
@@ -47,17 +47,19 @@ class Demo final : public Command {
   Json run(Session& s) override {
     require(steps_ >= 1 && tokens_ >= 1 && lr_ > 0, ErrorCode::usage, "demo",
             "--steps, --tokens and --lr must be positive");
-    total_ = std::int64_t(demo_llama_settings().size() + demo_opt_settings().size());
+    total_ = std::int64_t(demo_llama_settings().size() + demo_opt_settings().size() + 2 * demo_spp_settings().size());
     Json json{{"rows", Json::array()}};
     s.out << "LLaMA, trained on small invented worlds (sinter worlds); perplexity on worlds it has not seen\n";
     Journey llama = prepare("llama", s);
     const auto rows = table(s, llama, demo_llama_settings(), json["rows"]);
     json["transfer"] = transfer(s, llama, rows);
+    json["spp_rows"] = spp(s, llama);
     json["questions"] = questions(s, rows);
     s.out << "\nOPT, the same text\n";
     Journey opt = prepare("opt", s);
     json["opt_rows"] = Json::array();
     table(s, opt, demo_opt_settings(), json["opt_rows"]);
+    json["opt_spp_rows"] = spp(s, opt);
     return json;
   }
 
@@ -99,6 +101,36 @@ class Demo final : public Command {
       s.log.progress({"demo", ++done_, total_, r.ppl_prompt, "ppl"});
     }
     return rows;
+  }
+
+  // The factors of SPP in the prompt's place.
+  Json spp(Session& s, const Journey& j) {
+    char line[160];
+    double dense_nll = NAN;
+    std::snprintf(line, sizeof line, "\n%-24s %6s %11s %12s %11s %11s %11s %8s", "tuned with SPP", "bits", "perplexity",
+                  "with SPP", "merged", "loss added", "taken back", "seconds");
+    s.out << line << "\n";
+    Json json = Json::array();
+    Within inner(s.log);
+    for (const Setting& setting : demo_spp_settings()) {
+      s.log.check_stop("demo");
+      const TunedRow r = tune(j, setting, inner);
+      if (json.empty()) dense_nll = r.nll;
+      std::snprintf(line, sizeof line, "%-24s %6.2f %11.3f %12.3f %11.3f %11.3f %11.3f %8.1f", setting.name.c_str(),
+                    r.bits_per_weight, r.ppl, r.ppl_spp, r.ppl_merged, r.nll - dense_nll, r.nll - r.nll_spp, r.seconds);
+      s.out << line << std::endl;
+      json.push_back({{"setting", setting.name},
+                      {"ppl", r.ppl},
+                      {"ppl_spp", r.ppl_spp},
+                      {"ppl_merged", r.ppl_merged},
+                      {"zeros", r.zeros},
+                      {"zeros_merged", r.zeros_merged},
+                      {"bits_per_weight", r.bits_per_weight},
+                      {"seconds", r.seconds}});
+      if (json.size() > 1) json.back()["gap_closed"] = (r.nll - r.nll_spp) / (r.nll - dense_nll);
+      s.log.progress({"demo", ++done_, total_, r.ppl_spp, "ppl"});
+    }
+    return json;
   }
 
   // Prompts learned at one setting in front of models compressed at another.

@@ -23,6 +23,13 @@ const std::vector<Setting>& demo_opt_settings() {
                                       {"GPTQ 3 bits", "gptq", {{"bits", "3"}}}};
   return s;
 }
+const std::vector<Setting>& demo_spp_settings() {
+  static const std::vector<Setting> s{{"dense", ""},
+                                      {"SparseGPT 75 %", "sparsegpt", {}, Fraction{0.75}},
+                                      {"SparseGPT 2:4", "sparsegpt", {}, KeepOf{2, 4}},
+                                      {"SparseGPT 2:4 + 4 bits", "sparsegpt", {{"bits", "4"}}, KeepOf{2, 4}}};
+  return s;
+}
 
 Journey demo_journey(const std::filesystem::path& model, const Tokenizer& tokenizer, std::int64_t prompt_tokens) {
   Journey j;

@@ -11,5 +11,6 @@ Journey demo_journey(const std::filesystem::path& model, const Tokenizer&, std::
 
 const std::vector<Setting>& demo_llama_settings();
 const std::vector<Setting>& demo_opt_settings();
+const std::vector<Setting>& demo_spp_settings();  // of both models; the first of all lists is dense
 
 }  // namespace sinter

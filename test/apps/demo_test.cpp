@@ -47,3 +47,20 @@ TEST_CASE("prompts help where compression hurt: true perplexity falls, and a goo
     if (s.name != "GPTQ 3 bits") CHECK(gap_closed(row, dense) > 0.15);
   }
 }
+
+TEST_CASE("SPP in the demo takes back most of what 2:4 with 4 bits costs, and merges with every zero in its place") {
+  TempDir dir;
+  const auto path = unpack_demo_model("llama", dir.path());
+  Journey j = demo_journey(path, *Tokenizer::load(path), 32);
+  j.steps = 20;
+  j.held_out.resize(j.held_out.size() / 4);
+  NullLog log;
+  const double dense = measure(j, *load_model(path), {}, log).nll;
+  const TunedRow row = tune(j, demo_spp_settings().back(), log);
+  CHECK(row.setting.name == "SparseGPT 2:4 + 4 bits");
+  CHECK(row.nll > dense);
+  CHECK((row.nll - row.nll_spp) / (row.nll - dense) > 0.3);
+  CHECK(row.ppl_merged < row.ppl);
+  CHECK(row.zeros >= 0.5);
+  CHECK(row.zeros_merged >= row.zeros);
+}
