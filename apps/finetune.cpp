@@ -87,17 +87,17 @@ class Finetune final : public Command {
             model->config().max_positions, " positions");
     check_output_directory(out_);
     Data data = read_data(s, *tokenizer, model->config(), T);
-    train_.grad_checkpoint = memory_.checkpoint(
-        *model, training_shape(s, train_, learning(), longest(data.learning), 0, std::int64_t(data.held_out.size())),
-        train_, s.log);
-    const auto task = make_task(*model, s.seed);
+    const TrainingShape shape =
+        training_shape(s, train_, learning(), longest(data.learning), 0, std::int64_t(data.held_out.size()));
     const std::int64_t updates = std::int64_t(data.learning.size()) / (train_.batch * train_.accumulate);
     train_.defaults.steps = std::max<std::int64_t>(1, updates * epochs_);
     if (!train_.warmup) train_.warmup = train_.steps.value_or(train_.defaults.steps) * 3 / 100;
-    const TrainOptions o = train_.options(s, out_, data.learning, describe());
+    TrainOptions o = train_.options(s, out_, data.learning, describe());
+    BatchSampler sampler(std::move(data.learning), train_.batch, s.seed);
+    o.checkpoint = memory_.checkpoint(*model, shape, train_, s.log);
+    const auto task = make_task(*model, s.seed);
     std::function<double()> validate;
     if (!data.held_out.empty()) validate = [&] { return mean_nll(*model, data.held_out, Tensor(), s.compute); };
-    BatchSampler sampler(std::move(data.learning), train_.batch, s.seed);
     const TrainResult r = run_training(*model, *task, sampler, validate, o, s.log,
                                        [&](const TrainResult& result) { save(*model, result, o); });
     return report(s, *task, r, o);

@@ -56,13 +56,14 @@ class PromptCommand final : public Command {
     const auto examples = examples_of(windows_of(train_.data, train_.join, *tokenizer, c.vocab, T));
     const Windows held_out =
         train_.validation.empty() ? Windows() : windows_of(train_.validation, train_.join, *tokenizer, c.vocab, T);
+    BatchSampler sampler(examples, train_.batch, s.seed);
     train_.grad_checkpoint = memory_.checkpoint(
         *model, training_shape(s, train_, {}, T, longest, std::int64_t(held_out.size())), train_, s.log);
     std::vector<Run> runs;
     for (const std::int64_t k : lengths) runs.push_back(prepare(s, k, examples));
     const double without = held_out.empty() ? NAN : prompt_validation(*model, held_out, Tensor(), s.compute);
     for (Run& run : runs)
-      if (!run.done) learn(s, *model, *tokenizer, examples, held_out, run);
+      if (!run.done) learn(s, *model, *tokenizer, sampler, held_out, run);
     Json json = runs.size() == 1 ? report(s, runs[0], without, T) : report(s, runs, without, T);
     json.update(memory_.report());
     return json;
@@ -103,12 +104,11 @@ class PromptCommand final : public Command {
 
   static std::string settings(const TrainOptions& o) { return o.settings.fixed + " " + o.settings.free; }
 
-  void learn(const Session& s, const CausalLM& model, const Tokenizer& tokenizer, const std::vector<Example>& examples,
+  void learn(const Session& s, const CausalLM& model, const Tokenizer& tokenizer, BatchSampler& sampler,
              const Windows& held_out, Run& run) const {
     PromptTask task(initial(model, tokenizer, run.k, s.seed));
     std::function<double()> validate;
     if (!held_out.empty()) validate = [&] { return prompt_validation(model, held_out, task.prompt(), s.compute); };
-    BatchSampler sampler(examples, train_.batch, s.seed);
     run.result = run_training(model, task, sampler, validate, run.options, s.log, [&](const TrainResult& r) {
       save_prompt(run.out, task.prompt(), model, tokenizer, {model_, facts_of(r, run.options)});
     });

@@ -19,6 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr double kLittle = double(1 << 30);  // bytes of activations that may be kept beside weights that take less
+
 bool holds_weights(const fs::path& model) {
   if (is_gguf(model)) return true;
   if (!fs::is_directory(model)) return false;
@@ -90,8 +92,10 @@ std::string human_time(double seconds) {
 }  // namespace
 
 void TrainingPlan::declare(Flags& f) {
-  f.flag("--no-grad-checkpoint", no_checkpoint_,
-         "Keep all activations. By default blocks run again (--grad-checkpoint) where memory would not suffice");
+  f.flag(
+      "--no-grad-checkpoint", no_checkpoint_,
+      "Keep all activations. By default blocks run again (--grad-checkpoint) where those would take more than all else "
+      "and than 1 GiB, or memory would not suffice");
   f.option("--max-memory", "N", &max_memory_,
            "Bytes, or with K, M, G (powers of 1024), such as 4G: what the run may take, instead of what the system has "
            "free. What cannot be done in that much is refused before it begins");
@@ -143,7 +147,10 @@ TrainingPlan::Choice TrainingPlan::choose(CausalLM& model, TrainingShape shape, 
   c.memory = training_memory(model, shape, stored);
   c.plain = c.memory.peak();
   c.checkpointed = checkpointed.peak();
-  c.on = train.grad_checkpoint || (!no_checkpoint_ && c.plain > c.limit);
+  double held = 0;
+  for (const MemoryTerm& term : c.memory.held) held += term.bytes;
+  const double little = std::max(held, kLittle);
+  c.on = train.grad_checkpoint || (!no_checkpoint_ && (c.plain > c.limit || c.plain - c.checkpointed > little));
   if (c.on) c.memory = std::move(checkpointed);
   return c;
 }
@@ -159,8 +166,9 @@ bool TrainingPlan::checkpoint(CausalLM& model, TrainingShape shape, const TrainF
     log.warn("training will take about " + human_bytes(needed) + " of memory, there are " + human_bytes(c.limit) +
              "; " + less);
   } else if (c.on && !train.grad_checkpoint) {
-    log.note("blocks run again during backward: keeping their activations would take " + human_bytes(c.plain) + " of " +
-             human_bytes(c.limit) + ", this takes " + human_bytes(c.checkpointed));
+    log.note("blocks run again during backward, which takes " + human_bytes(c.checkpointed) +
+             "; with activations kept it would be " + human_bytes(c.plain) + " (--no-grad-checkpoint), there are " +
+             human_bytes(c.limit));
   }
   return c.on;
 }

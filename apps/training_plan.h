@@ -17,8 +17,8 @@ class TrainingPlan {
   Json describe(Session&, const std::string& model, const TrainFlags&, const Learning&, std::int64_t prompt_rows,
                 std::int64_t length, std::optional<std::int64_t> steps) const;
 
-  // For a run: whether to checkpoint. As the flags say; else where the estimate without it exceeds the memory that there
-  // is. Error(usage) where --max-memory does not suffice either way. Before weights are thawed.
+  // For a run: whether to checkpoint. As the flags say; else where activations would take more than all else and than a
+  // GiB, or the estimate without it exceeds the memory that there is. Error(usage) where --max-memory does not suffice either way. Before weights are thawed.
   bool checkpoint(CausalLM&, TrainingShape, const TrainFlags&, LogSink&);
   Json report() const;  // of the run: what was chosen and estimated, and what was measured so far
 

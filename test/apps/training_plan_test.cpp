@@ -39,7 +39,7 @@ TEST_CASE("--dry-run counts and estimates from config.json alone") {
     args.insert(args.end(), more.begin(), more.end());
     return run_json(args);
   };
-  const Json dense = plan("7b", "spp", {}),
+  const Json dense = plan("7b", "spp", {"--max-memory", "1T"}),
              joint = plan("7b", "spp", {"--pattern", "2:4", "--bits", "4", "--group-size", "128", "--steps", "10"});
   CHECK(dense["parameters"] == 19578880);
   CHECK(joint["parameters"] == 19578880);
@@ -52,6 +52,8 @@ TEST_CASE("--dry-run counts and estimates from config.json alone") {
   CHECK(bytes_of_linears(joint) == (1 + 2 + 24. / 128) / 8 * weights);  // mask, codes of half, grids
   CHECK(dense["memory_bytes_plain"].get<double>() - joint["memory_bytes_plain"].get<double>() ==
         doctest::Approx(2 * weights - bytes_of_linears(joint)));
+  CHECK(dense["grad_checkpoint"] == false);  // its activations take less than its weights
+  CHECK(joint["grad_checkpoint"] == true);
   CHECK(joint["seconds"].get<double>() == doctest::Approx(10 * joint["seconds_per_update"].get<double>()));
   check_refused({"finetune", (dir / "7b").string(), "--method", "spp", "--dry-run", "--bits", "5"}, 2, "--bits");
   check_refused({"finetune", (dir / "7b").string(), "--method", "spp", "--dry-run", "--rank", "17"}, 2,
