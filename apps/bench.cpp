@@ -28,7 +28,7 @@ class Bench final : public Command {
     const auto chosen = choose();
     const bench::Machine machine;
     Json rows = Json::array();
-    s.out << padded("what", 17) << padded("shape", 44) << padded("rate", 9, false) << padded("limit", 9, false)
+    s.out << padded("what", 19) << padded("shape", 44) << padded("rate", 9, false) << padded("limit", 9, false)
           << "  unit      share\n";
     for (std::size_t i = 0; i < chosen.size(); ++i) {
       s.log.progress(
@@ -42,7 +42,7 @@ class Bench final : public Command {
   Json list(Session& s) const {
     Json names = Json::array();
     for (const auto& c : bench::cases()) {
-      s.out << padded(std::string(c.what), 17) << c.summary << "\n";
+      s.out << padded(std::string(c.what), 19) << c.summary << "\n";
       names.push_back(c.what);
     }
     return {{"what", names}};
@@ -71,7 +71,7 @@ class Bench final : public Command {
   static Json print(Session& s, const bench::Row& r) {
     const Json limit = r.limit ? Json(*r.limit) : Json(nullptr),
                share = r.limit ? Json(r.rate() / *r.limit) : Json(nullptr);
-    s.out << padded(std::string(r.what), 17) << padded(r.shape, 44) << padded(fixed(r.rate(), 1), 9, false)
+    s.out << padded(std::string(r.what), 19) << padded(r.shape, 44) << padded(fixed(r.rate(), 1), 9, false)
           << padded(r.limit ? fixed(*r.limit, 1) : "-", 9, false) << "  " << padded(std::string(r.unit), 8)
           << padded(r.limit ? fixed(100 * r.rate() / *r.limit, 0) + " %" : "-", 7, false) << std::endl;
     return {{"what", r.what}, {"shape", r.shape}, {"rate", r.rate()},    {"unit", r.unit},
@@ -92,6 +92,13 @@ std::span<const Case> cases() {
   static constexpr Case kCases[] = {
       {"gemm_f32", "y = x W' and dx = dy W; limit: OpenBLAS's own threads on the same product", gemm_f32},
       {"decode_f32", "weight bytes per second of one-token steps of a 110M LLaMA; limit: reading memory", decode_f32},
+      {"decode_bf16", "the same of a 1.1B LLaMA in bf16, in f32 and in bf16 arithmetic", decode_bf16},
+      {"decode_int8", "with codes of 8 bits in groups of 128, head too", decode_int8},
+      {"decode_int4", "of 4 bits, head of 8", decode_int4},
+      {"decode_int3", "of 3 bits, head of 8", decode_int3},
+      {"decode_int2", "of 2 bits, head of 8", decode_int2},
+      {"decode_2of4_bf16", "2:4 with bf16 values, head bf16", decode_2of4_bf16},
+      {"decode_bitmap_int4", "half of the weights, 4 bits each, head of 8", decode_bitmap_int4},
       {"prompt_step", "a step of prompt learning on that model; limit: OpenBLAS on its products alone", prompt_step},
       {"solve_sparsegpt", "pruning a layer to 50 %, statistics given; limit: the engine's own f32 product",
        solve_sparsegpt},

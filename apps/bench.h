@@ -32,8 +32,8 @@ std::span<const Case> cases();
 // Seconds of a call.
 double timed(const std::function<void()>&);
 
-// Medians of kRounds rounds; each round measures the limit, lets its threads fall asleep, and measures the engine. One
-// unmeasured call of both goes first. A function returns the seconds of one repetition.
+// Of kRounds rounds the one with the median ratio; each round measures the limit, lets its threads fall asleep, and
+// measures the engine. One unmeasured call of both goes first. A function returns the seconds of one repetition.
 inline constexpr int kRounds = 7;
 struct Pair {
   double limit, engine;
@@ -75,8 +75,19 @@ class MemoryReader {
 // A LLaMA of 110 million random, frozen f32 weights (12 layers of width 768, 32000 tokens, tied), in memory.
 std::unique_ptr<CausalLM> llama_110m();
 
+// The bytes of weights that tokens 33 to 48, one at a time, read per second, beside reading memory.
+Row decode(LogSink&, std::string_view what, std::string shape, CausalLM&, const MemoryReader&, Compute);
+
 std::vector<Row> gemm_f32(LogSink&);
 std::vector<Row> decode_f32(LogSink&);
+// A LLaMA of TinyLlama-1.1B's shape in a storage format, in both numeric modes.
+std::vector<Row> decode_bf16(LogSink&);
+std::vector<Row> decode_int8(LogSink&);
+std::vector<Row> decode_int4(LogSink&);
+std::vector<Row> decode_int3(LogSink&);
+std::vector<Row> decode_int2(LogSink&);
+std::vector<Row> decode_2of4_bf16(LogSink&);
+std::vector<Row> decode_bitmap_int4(LogSink&);
 std::vector<Row> prompt_step(LogSink&);
 std::vector<Row> solve_sparsegpt(LogSink&);
 std::vector<Row> solve_gptq(LogSink&);

@@ -57,13 +57,14 @@ class SavedModel {
 
 // What a token reads at least: every matrix of the blocks and the head.
 double weight_bytes(CausalLM& model) {
-  double bytes = double(stored_bytes(*std::get<FrozenWeightPtr>(model.ends().embedding)));
+  const Matrix& head = model.ends().head ? *model.ends().head : model.ends().embedding;
+  double bytes = double(stored_bytes(*std::get<FrozenWeightPtr>(head)));
   model.each_linear([&](Linear& l) { bytes += double(stored_bytes(*l.frozen())); });
   return bytes;
 }
 
-std::int32_t step(const CausalLM& model, std::span<const std::int32_t> ids, KvCache& cache) {
-  const Context ctx;
+std::int32_t step(const CausalLM& model, std::span<const std::int32_t> ids, KvCache& cache, Compute compute) {
+  const Context ctx{.compute = compute};
   const std::int64_t n = std::int64_t(ids.size());
   const Layout layout = Layout::one(n, cache.length());
   const Var h = model.run(ctx, model.enter(ctx, model.embed(ctx, ids), layout), model.all(), layout, &cache);
@@ -72,24 +73,24 @@ std::int32_t step(const CausalLM& model, std::span<const std::int32_t> ids, KvCa
   return std::int32_t(std::max_element(row.begin(), row.end()) - row.begin());
 }
 
-Row measure(LogSink& log, CausalLM& model, const MemoryReader& reader, const std::string& where) {
+}  // namespace
+
+Row decode(LogSink& log, std::string_view what, std::string shape, CausalLM& model, const MemoryReader& reader,
+           Compute compute) {
   KvCache cache = model.make_cache(kPrompt + kTokens);
-  const std::vector<std::int32_t> prompt(kPrompt, 1);
+  const std::int32_t first = step(model, std::vector<std::int32_t>(kPrompt, 1), cache, compute);
   const auto tokens = [&] {
-    cache.rollback(0);
-    std::int32_t id = step(model, prompt, cache);
+    cache.rollback(kPrompt);
+    std::int32_t id = first;
     return timed([&] {
-             for (int i = 0; i < kTokens; ++i) id = step(model, std::span(&id, 1), cache);
+             for (int i = 0; i < kTokens; ++i) id = step(model, std::span(&id, 1), cache, compute);
            }) /
            kTokens;
   };
   const Pair s = in_turn(
       log, [&] { return reader.seconds(); }, tokens);
-  return {"decode_f32", "llama 110M, tokens 33 to 48, " + where, 1e-9 * weight_bytes(model), "GB/s",
-          s.engine,     1e-9 * reader.bytes() / s.limit};
+  return {what, std::move(shape), 1e-9 * weight_bytes(model), "GB/s", s.engine, 1e-9 * reader.bytes() / s.limit};
 }
-
-}  // namespace
 
 std::unique_ptr<CausalLM> llama_110m() {
   RandomWeights source;
@@ -99,10 +100,11 @@ std::unique_ptr<CausalLM> llama_110m() {
 std::vector<Row> decode_f32(LogSink& log) {
   const MemoryReader reader;
   auto model = llama_110m();
-  std::vector<Row> rows{measure(log, *model, reader, "in memory")};
+  const std::string shape = "llama 110M, tokens 33 to 48, ";
+  std::vector<Row> rows{decode(log, "decode_f32", shape + "in memory", *model, reader, Compute::f32)};
   const SavedModel saved(*model);
   model.reset();
-  rows.push_back(measure(log, *saved.load(), reader, "mapped file"));
+  rows.push_back(decode(log, "decode_f32", shape + "mapped file", *saved.load(), reader, Compute::f32));
   return rows;
 }
 

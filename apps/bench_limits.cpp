@@ -82,17 +82,17 @@ double timed(const std::function<void()>& f) {
 }
 
 Pair in_turn(LogSink& log, const std::function<double()>& limit, const std::function<double()>& engine) {
-  std::vector<double> limits, engines;
+  std::vector<Pair> rounds;
   for (int round = -1; round < kRounds; ++round) {
     log.check_stop("bench");
     const double l = limit();
     let_threads_sleep();
     const double e = engine();
-    if (round < 0) continue;
-    limits.push_back(l);
-    engines.push_back(e);
+    if (round >= 0) rounds.push_back({l, e});
   }
-  return {median(limits), median(engines)};
+  const auto middle = rounds.begin() + std::ptrdiff_t(rounds.size() / 2);
+  std::ranges::nth_element(rounds, middle, {}, [](const Pair& p) { return p.limit / p.engine; });
+  return *middle;
 }
 
 Tensor random_tensor(Shape shape, std::uint64_t stream) {

@@ -8,7 +8,7 @@ enum class Trans : bool { no, yes };
 enum class Activation { none, relu, gelu, silu };
 
 // The arithmetic of a product. f32 is the reference (f64 tensors compute in f64, for gradient checks); bf16 rounds both
-// factors to bf16 and sums in f32.
+// factors to bf16 and sums in f32; with a few rows a frozen weight may keep them nearer to what they are.
 enum class Compute { f32, bf16 };
 
 // What happens to a product p on its way out: y = beta·y + act(p + bias).

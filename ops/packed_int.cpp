@@ -6,6 +6,7 @@
 #include "core/basic_kernels.h"
 #include "core/parallel.h"
 #include "ops/code_stream.h"
+#include "ops/few_rows.h"
 #include "ops/gemm_tile.h"
 #include "ops/isa/kernels.h"
 #include "ops/strip_product.h"
@@ -55,30 +56,50 @@ class PackedSource final : public StripSource {
   std::int64_t bytes_;
 };
 
-// Up to here codes are unpacked in registers anew for every row of x; beyond, once into memory.
+// Above this many rows of x an f32 product unpacks codes once into memory.
 constexpr std::int64_t kInRegisters = 4;
 
-void registers_product(const PackedInt& w, const ConstView& x, std::int64_t begin, std::int64_t end, const View& y,
-                       const Epilogue& e) {
-  const std::int64_t T = x.rows(), bytes = stream_bytes(w.cols, w.bits), G = w.groups();
+// f(the codes of n rows, n, where their products [T, n] go) for tasks of rows begin..end, then the epilogue.
+template <class F>
+void registers_product(const PackedInt& w, std::int64_t T, std::int64_t begin, std::int64_t end, const View& y,
+                       const Epilogue& e, F&& f) {
+  const std::int64_t bytes = stream_bytes(w.cols, w.bits);
   const auto codes = w.codes.data<std::uint8_t>();
-  const std::int64_t grain = std::max<std::int64_t>(8, (1 << 17) / w.cols / 8 * 8);
-  parallel_for(end - begin, grain, [&](std::int64_t b, std::int64_t stop) {
+  parallel_for(end - begin, decode_grain(w.cols), [&](std::int64_t b, std::int64_t stop) {
     const std::int64_t first = begin + b, n = stop - b;
-    const Tensor scale = cast(w.scale.rows(first, first + n), DType::f32);
+    const GridRows grid(w.scale, w.zero, first, n);
     const PackedRows rows{codes.data() + first * bytes,
                           codes.data() + codes.size(),
-                          scale.data<float>().data(),
-                          w.zero.data<std::uint8_t>().data() + first * G,
+                          grid.scale(),
+                          grid.zero(),
                           bytes,
                           w.cols,
                           w.group,
-                          G,
+                          w.groups(),
                           w.bits};
     std::vector<float> p(std::size_t(T * n));
-    cpu_kernels().dot_packed(x.data<float>(), x.stride(), int(T), rows, n, p.data(), n);
+    f(rows, n, p.data());
     merge_tile<float>(T, n, p.data(), n, y.data<float>() + b, y.stride(), tile_epilogue<float>(e, b, n));
   });
+}
+
+// Few rows of x against codes that are unpacked in registers; false where there is no kernel for them.
+bool few_rows_product(const PackedInt& w, const ConstView& x, std::int64_t begin, std::int64_t end, const View& y,
+                      const Epilogue& e, Compute c) {
+  const std::int64_t T = x.rows();
+  if (T > kFewDecodeRows || y.dtype() != DType::f32 || y.device() != Device{}) return false;
+  if (c == Compute::bf16 && Digits::fit(w.bits, w.cols, w.group)) {
+    const Digits digits(x, w.group, w.bits);
+    registers_product(w, T, begin, end, y, e, [&](const PackedRows& rows, std::int64_t n, float* p) {
+      cpu_kernels().dot_digits(digits.rows(), int(T), rows, n, p, n);
+    });
+    return true;
+  }
+  if (T > kInRegisters) return false;
+  registers_product(w, T, begin, end, y, e, [&](const PackedRows& rows, std::int64_t n, float* p) {
+    cpu_kernels().dot_packed(x.data<float>(), x.stride(), int(T), rows, n, p, n);
+  });
+  return true;
 }
 
 // to[:, j] = from[:, order[j]]
@@ -197,8 +218,7 @@ void packed_product(const PackedInt& w, const ConstView& x, std::int64_t begin, 
                     const Epilogue& e, Compute c) {
   const Tensor keeper = w.order ? gathered(x, w.order) : Tensor();
   const ConstView in = keeper ? ConstView(keeper) : x;
-  if (c == Compute::f32 && y.dtype() == DType::f32 && x.rows() <= kInRegisters && y.device() == Device{})
-    return registers_product(w, in, begin, end, y, e);
+  if (few_rows_product(w, in, begin, end, y, e, c)) return;
   strip_product(PackedSource(w), in, {begin, end}, y, e, c);
 }
 

@@ -181,13 +181,19 @@ void SparseSource::expand_codes(std::int64_t row, std::int64_t col, std::int64_t
     isa.unpack(part, stream, end, k, count, w_.bits, 1, 0);
     std::fill_n(part + count, kBehind, 0.f);
     k += count;
+    if (group_of) {
+      isa.expand_f32(to + (at - col), mask(row), at, stop - at, part, part + count + kBehind);
+      for (; at < stop; ++at) {
+        const std::int64_t g = row * w_.groups() + group_of[at];
+        float& v = to[at - col];
+        v = kept(mask(row), at) ? scale[g] * (v - zero[g]) : 0.f;
+      }
+      continue;
+    }
     const float* next = part;
     while (at < stop) {
-      const std::int64_t group = group_of ? group_of[at] : at / w_.group, g = row * w_.groups() + group;
-      std::int64_t last = at + 1;
-      if (!group_of) last = std::min(stop, (group + 1) * w_.group);
-      else
-        while (last < stop && group_of[last] == group) ++last;
+      const std::int64_t group = at / w_.group, g = row * w_.groups() + group;
+      const std::int64_t last = std::min(stop, (group + 1) * w_.group);
       next =
           isa.expand_grid(to + (at - col), mask(row), at, last - at, next, part + count + kBehind, scale[g], zero[g]);
       at = last;

@@ -1,4 +1,5 @@
 #pragma once
+#include <span>
 #include <vector>
 
 #include "ops/packed_int.h"
@@ -34,6 +35,7 @@ class SparseSource final : public StripSource {
   SparseSource(SparseMatrix, std::string_view where);
   const SparseMatrix& matrix() const { return w_; }
   SparseSource to(Device) const;
+  std::span<const std::int64_t> begins() const { return begin_; }
   std::int64_t in_features() const override { return w_.cols; }
   void expand(std::int64_t row, std::int64_t col, std::int64_t n, float* to) const override;
   void expand(std::int64_t row, std::int64_t col, std::int64_t n, double* to) const override;
@@ -48,6 +50,9 @@ class SparseSource final : public StripSource {
   std::int64_t mask_bytes_ = 0;
   std::vector<std::int64_t> begin_;  // [m + 1]: where a row begins in `values`, or in `codes` in bytes
 };
+
+// y[T, |rows|] = beta·y + act(x[T, n] · W[rows]ᵀ + bias); few rows of x read the stored weights once, in place.
+void sparse_product(const SparseSource&, const ConstView& x, Rows, const View& y, const Epilogue&, Compute);
 
 // The mask u8 [m, ceil(n / 8)] of a dense float matrix's non-zeros; in n:m the first zeros of a group with too many are
 // kept too. Empty where a group has more non-zeros than it may keep, or the pattern does not divide the columns.

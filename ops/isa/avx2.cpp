@@ -12,6 +12,10 @@ namespace {
 
 #include "ops/isa/expand.inl"
 
+#include "ops/isa/digits.inl"
+
+#include "ops/isa/sparse.inl"
+
 #include "ops/isa/attention_tile.inl"
 
 #include "ops/isa/kernels.inl"

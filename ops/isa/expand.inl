@@ -4,7 +4,9 @@
 #if SINTER_LANES == 16
 constexpr bool kVectorExpand = true;
 inline unsigned lane_bits(const u8* mask) { return unsigned(mask[0]) | unsigned(mask[1]) << 8; }
-inline VF spread(VF v, unsigned bits) { return (VF)_mm512_maskz_expand_ps(__mmask16(bits), (__m512)v); }
+inline VF spread(VF v, unsigned bits) {
+  return (VF)_mm512_mask_expand_ps((__m512)fresh_zero(), __mmask16(bits), (__m512)v);
+}
 #elif SINTER_LANES == 8
 constexpr bool kVectorExpand = true;
 struct LaneTable {

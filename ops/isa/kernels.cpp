@@ -22,6 +22,9 @@ std::vector<const CpuKernels*> detect() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx2 && avx512) found.push_back(&kAvx512Kernels);
+  const bool vnni = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
+                    __builtin_cpu_supports("avx512vbmi2");
+  if (avx2 && avx512 && vnni) found.push_back(&kAvx512VnniKernels);
   return found;
 }
 

@@ -8,13 +8,28 @@ namespace sinter {
 struct PackedRows {
   const std::uint8_t* codes;  // row r begins at codes + r·row_bytes
   const std::uint8_t* end;  // of all rows: no byte from there on is read
-  const float* scale;  // [R, groups]
-  const std::uint8_t* zero;  // [R, groups]
+  const float* scale;  // [R, groups], and 16 more numbers that may be read
+  const std::uint8_t* zero;  // [R, groups], and 16 more
   std::int64_t row_bytes, cols, group, groups;
   int bits;
 };
 
-// The f32 inner loops of the CPU ops, compiled once per instruction set (baseline, avx2, avx512) and chosen once by
+// Rows of x in two signed digits of 8 bits, chunk by chunk of columns: ops/isa/digits.inl. Everything is padded with
+// zeros, `digits` and its rows to whole chunks, `group_sum` to multiples of 16.
+struct DigitRows {
+  std::int8_t* digits;  // [T, 2·chunks·chunk], 64-byte aligned
+  float* scale;  // [T, chunks]
+  float* group_sum;  // [T, groups]
+};
+
+// Rows of which only some weights are stored; bit j % 8 of byte j / 8 of a row's mask says whether column j has one.
+struct SparseRows {
+  const std::uint8_t* mask;
+  const std::int64_t* begin;  // [R + 1]: where a row's values begin, or its codes, in bytes; 64 bytes more may be read
+  std::int64_t mask_bytes, rows, cols;
+};
+
+// The f32 inner loops of the CPU ops, compiled once per instruction set (baseline, avx2, avx512, avx512vnni) and chosen once by
 // CPUID. Plain pointers: no alignment is asked for, n may be 0, halves are passed as their bits.
 // Where it is not said otherwise y may be x (in place), but no other overlap is allowed.
 struct CpuKernels {
@@ -44,6 +59,26 @@ struct CpuKernels {
   // dot_rows on rows that are unpacked in registers; meant for T <= 4.
   void (*dot_packed)(const float* x, std::int64_t ldx, int T, const PackedRows& w, std::int64_t R, float* y,
                      std::int64_t ldy);
+
+  // The few rows of bf16 mode: x in digits, made once, with rows of codes; formula and error in ops/isa/digits.inl. The
+  // columns that share a scale for codes of `bits` bits (kInColumnOrder: of a sparse matrix); 0: no digits here.
+  static constexpr int kInColumnOrder = 1;
+  std::int64_t (*digit_chunk)(int bits);
+  void (*split_digits)(const float* x, std::int64_t ldx, int T, std::int64_t cols, std::int64_t group, int bits,
+                       const DigitRows& to);
+  // A group is whole chunks, or a part of one that is a multiple of 16 columns, or the row.
+  void (*dot_digits)(const DigitRows& x, int T, const PackedRows& w, std::int64_t R, float* y, std::int64_t ldy);
+
+  // Few rows of x with rows of which only some weights are stored (ops/isa/sparse.inl).
+  template <class W>
+  using DotSparse = void(const float* x, std::int64_t ldx, int T, const SparseRows& w, const W* values, float* y,
+                         std::int64_t ldy);
+  DotSparse<float>* dot_sparse_f32;
+  DotSparse<std::uint16_t>* dot_sparse_bf16;
+  DotSparse<std::uint16_t>* dot_sparse_f16;
+  // The stored weights are codes; a group is whole chunks or the row. Null where digit_chunk(kInColumnOrder) is 0.
+  void (*dot_sparse_digits)(const DigitRows& x, int T, const SparseRows& w, const PackedRows& grid, float* y,
+                            std::int64_t ldy);
 
   // Rows of which only some values are stored: bit j % 8 of mask[j / 8] says whether column j has one. For the columns
   // first .. first + n: y_j = the next value, or 0. Returns what follows those taken; none from `end` on is read, nor a

@@ -4,6 +4,6 @@
 namespace sinter {
 
 // One per translation unit of ops/isa; call only through cpu_kernels() or supported_kernels().
-extern const CpuKernels kBaselineKernels, kAvx2Kernels, kAvx512Kernels;
+extern const CpuKernels kBaselineKernels, kAvx2Kernels, kAvx512Kernels, kAvx512VnniKernels;
 
 }  // namespace sinter

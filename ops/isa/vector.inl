@@ -7,6 +7,9 @@ using u16 = std::uint16_t;
 using u8 = std::uint8_t;
 constexpr int kLanes = SINTER_LANES;
 
+template <int N>
+struct Const {};
+
 typedef float VF __attribute__((vector_size(4 * SINTER_LANES)));
 typedef std::int32_t VI __attribute__((vector_size(4 * SINTER_LANES)));
 typedef std::uint32_t VU __attribute__((vector_size(4 * SINTER_LANES)));
@@ -37,6 +40,40 @@ inline VF widen_f16(VH h) { return (VF)_mm256_cvtph_ps((__m128i)h); }
 inline VF widen_f16(VH h) { return VF{widen_f16(h[0]), widen_f16(h[1]), widen_f16(h[2]), widen_f16(h[3])}; }
 #endif
 
+// Asks for a line of memory that is needed soon, into the second-level cache: the lines of the first level that can be
+// under way at once are too few for the latency of memory. A row of a few kilobytes is too short for the processor to
+// see a stream in it by itself. Any address will do.
+inline void fetch_later(const void* p) { __builtin_prefetch(p, 0, 2); }
+template <class T>
+inline void fetch_rows(const T* p, i64 n) {
+  for (i64 i = 0; i < n; i += i64(64 / sizeof(T))) fetch_later(p + i);
+}
+
+// f(RR, TT as constants, first row, first row of x) for the blocks of R rows of weights and T rows of x.
+constexpr int kBlockRows = 4;
+template <class F>
+inline void each_block(i64 R, int T, F f) {
+  i64 r = 0;
+  for (; r + kBlockRows <= R; r += kBlockRows) {
+    int t = 0;
+    for (; t + 4 <= T; t += 4) f(Const<kBlockRows>{}, Const<4>{}, r, t);
+    for (; t + 2 <= T; t += 2) f(Const<kBlockRows>{}, Const<2>{}, r, t);
+    if (t < T) f(Const<kBlockRows>{}, Const<1>{}, r, t);
+  }
+  for (; r < R; ++r)
+    for (int t = 0; t < T; ++t) f(Const<1>{}, Const<1>{}, r, t);
+}
+
+// A zero that the compiler takes for any value. An expansion waits for what its target register held before, also where
+// it writes zeros beside the values: into a fresh zero it waits for nothing.
+#if SINTER_LANES == 16
+inline __m512i fresh_zero() {
+  __m512i v = _mm512_setzero_si512();
+  asm("" : "+v"(v));
+  return v;
+}
+#endif
+
 // A stored weight, by tag: what a vector and an element of it are as f32.
 struct StoredF32 {
   using Type = float;
@@ -54,13 +91,22 @@ struct StoredF16 {
   static float one(u16 v) { return widen_f16(v); }
 };
 
-inline float lane_sum(VF v) {  // pairwise, the same order for every caller
-  float s[kLanes];
-  store(s, v);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) s[i] += s[i + width];
-  return s[0];
+// Pairwise: lanes i and i + lanes / 2, and so on; the same order for every caller.
+#if SINTER_LANES > 4
+inline float lane_sum(VF v) {
+#if SINTER_LANES == 16
+  const auto eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                     __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+  const VF eight = v;
+#endif
+  const auto four =
+      __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  return (four[0] + four[2]) + (four[1] + four[3]);
 }
+#else
+inline float lane_sum(VF v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+#endif
 
 // y_j = f(x_j...) a vector at a time; the rest goes through a padded copy, so that a value's bits do not depend on
 // where in the row it stands.

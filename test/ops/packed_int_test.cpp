@@ -136,14 +136,15 @@ TEST_CASE("1, 2 and 3 threads give the same bits") {
   for (const std::int64_t T : {1, 7, 65}) {
     const Made m = make({172, 1000, 128, 3, true});
     const Tensor x = randn({T, 1000}, 3, DType::f32), dy = randn({T, 172}, 4, DType::f32);
-    Tensor first_y, first_dx;
+    Tensor first_y, first_dx, first_fast;
     for (const int n : {1, 2, 3}) {
       set_threads(n);
-      Tensor y = Tensor::zeros({T, 172}, DType::f32), dx = Tensor::zeros({T, 1000}, DType::f32);
+      Tensor y = Tensor::zeros({T, 172}, DType::f32), dx = Tensor::zeros({T, 1000}, DType::f32), fast = y.clone();
       packed_product(m.packed, x, 0, 172, y, {}, Compute::f32);
+      packed_product(m.packed, x, 0, 172, fast, {}, Compute::bf16);
       packed_product_transposed(m.packed, dy, 0, 172, dx, 0, Compute::f32);
-      if (!first_y) first_y = y, first_dx = dx;
-      CHECK((test::same_bits(y, first_y) && test::same_bits(dx, first_dx)));
+      if (!first_y) first_y = y, first_dx = dx, first_fast = fast;
+      CHECK((test::same_bits(y, first_y) && test::same_bits(dx, first_dx) && test::same_bits(fast, first_fast)));
     }
   }
   set_threads(available_cores());

@@ -61,6 +61,9 @@ TEST_CASE("products and transposed products equal those of the dense matrix to r
       gemm(part, Trans::no, D.rows(b, e), Trans::no, dxwant, {.beta = -1});
       // Sums of up to 1100 products as large as 10·2^bits.
       const double tolerance = (d == DType::f32 ? 6e-6 : 1e-14) * double(10 << c.bits);
+      Tensor direct = randn({T, c.rows}, 5, d);
+      sparse_product(w, x, {b, e}, View(direct).col_range(b, e), {.beta = 0.5}, Compute::f32);
+      CHECK(test::distance(direct, ywant) < tolerance);
       CHECK(test::distance(y, ywant) < tolerance);
       CHECK(test::distance(dx, dxwant) < tolerance);
     }
@@ -120,14 +123,15 @@ TEST_CASE("1, 2 and 3 threads give the same bits") {
     const SparseMade m = test::make_sparse({172, 1000, {}, 0.4, DType::bf16, bits, 128});
     const SparseSource w(m.matrix, "weight");
     const Tensor x = randn({7, 1000}, 3, DType::f32), dy = randn({7, 172}, 4, DType::f32);
-    Tensor first_y, first_dx;
+    Tensor first_y, first_dx, first_few;
     for (const int n : {1, 2, 3}) {
       set_threads(n);
-      Tensor y = Tensor::zeros({7, 172}, DType::f32), dx = Tensor::zeros({7, 1000}, DType::f32);
+      Tensor y = Tensor::zeros({7, 172}, DType::f32), dx = Tensor::zeros({7, 1000}, DType::f32), few = y.clone();
       strip_product(w, x, {0, 172}, y, {}, Compute::f32);
       strip_product_transposed(w, dy, {0, 172}, dx, 0, Compute::f32);
-      if (!first_y) first_y = y, first_dx = dx;
-      CHECK((test::same_bits(y, first_y) && test::same_bits(dx, first_dx)));
+      sparse_product(w, x, {0, 172}, few, {}, Compute::bf16);
+      if (!first_y) first_y = y, first_dx = dx, first_few = few;
+      CHECK((test::same_bits(y, first_y) && test::same_bits(dx, first_dx) && test::same_bits(few, first_few)));
     }
   }
   set_threads(available_cores());
