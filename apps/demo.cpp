@@ -44,9 +44,12 @@ class Demo final : public Command {
     f.option("--lr", "X", &lr_, "Peak learning rate of the prompts (default 0.03)");
   }
 
-  Json run(Session& s) override {
+  void check() const override {
     require(steps_ >= 1 && tokens_ >= 1 && lr_ > 0, ErrorCode::usage, "demo",
             "--steps, --tokens and --lr must be positive");
+  }
+
+  Json run(Session& s) override {
     total_ = std::int64_t(demo_llama_settings().size() + demo_opt_settings().size() + 2 * demo_spp_settings().size());
     Json json{{"rows", Json::array()}};
     s.out << "LLaMA, trained on small invented worlds (sinter worlds); perplexity on worlds it has not seen\n";

@@ -34,9 +34,12 @@ class Logits final : public Command {
         .required();
   }
 
-  Json run(Session& s) override {
+  void check() const override {
     require(ids_.has_value() != file_.has_value(), ErrorCode::usage, "logits",
             "needs exactly one of --ids and --ids-file");
+  }
+
+  Json run(Session& s) override {
     auto ids = ids_ ? parse_ids("--ids", *ids_) : std::vector<std::int32_t>();
     const auto [model, prompt] = healed_.load(s.log);
     if (file_) ids = read_ids(*file_);

@@ -93,7 +93,7 @@ class PromptTransfer final : public Command {
     f.option("--data", "NAME=F", &texts_, "Texts to measure: plain, or the field text of .jsonl or .json.gz")
         .alias("--text")
         .required();
-    f.flag("--lines", request_.reading.lines, "Lines of plain texts are rows, as the papers read WikiText");
+    f.flag("--lines", lines_, "Lines of plain texts are rows, as the papers read WikiText");
     f.option("--join", "S", &join_, "Between rows (default \\n\\n) or records (default one space)");
     f.option("--seq-len", "T", &seq_len_, "Tokens per chunk (default: 1024 or what the models' positions leave)")
         .alias("--seqlen");
@@ -102,23 +102,22 @@ class PromptTransfer final : public Command {
     f.flag("--resume", resume_, "Measure only what OUT does not hold yet; without OUT, start afresh");
   }
 
-  Json run(Session& s) override {
+  void check() const override {
     require(!seq_len_ || *seq_len_ >= 2, ErrorCode::usage, "--seq-len", "expected 2 or more, found ",
             seq_len_.value_or(0));
     require(!max_chunks_ || *max_chunks_ >= 1, ErrorCode::usage, "--max-chunks", "expected 1 or more, found ",
             max_chunks_.value_or(0));
     require(!resume_ || !out_.empty(), ErrorCode::usage, "--resume", "needs --out");
-    request_.models = named_paths("--models", models_);
-    request_.prompts = named_paths("--prompts", prompts_);
-    request_.texts = named_paths("--data", texts_);
-    request_.reading.join = join_text(join_);
-    request_.seq_len = seq_len_.value_or(0);
-    request_.max_chunks = max_chunks_.value_or(0);
-    request_.compute = s.compute;
+    (void)request();
+  }
+
+  Json run(Session& s) override {
     if (!out_.empty()) check_output_file(out_);
     require(resume_ || out_.empty() || !fs::exists(out_), ErrorCode::usage, out_,
             "exists; --resume goes on with it, else choose another name");
-    TransferMatrix m = plan_transfer(request_);
+    TransferRequest wanted = request();
+    wanted.compute = s.compute;
+    TransferMatrix m = plan_transfer(wanted);
     if (resume_ && fs::exists(out_)) take_over(m, read_json(out_), out_);
     if (m.measured() > 0)
       s.log.note(std::to_string(m.measured()) + " of " + std::to_string(m.cells.size()) + " cells are in " + out_);
@@ -128,6 +127,15 @@ class PromptTransfer final : public Command {
   }
 
  private:
+  TransferRequest request() const {
+    return {.models = named_paths("--models", models_),
+            .prompts = named_paths("--prompts", prompts_),
+            .texts = named_paths("--data", texts_),
+            .reading = {lines_, join_text(join_)},
+            .seq_len = seq_len_.value_or(0),
+            .max_chunks = max_chunks_.value_or(0)};
+  }
+
   void measure(Session& s, TransferMatrix& m) const {
     const auto save = [&] {
       if (!out_.empty()) write_text_atomic(out_, json_text(transfer_json(m)));
@@ -145,8 +153,7 @@ class PromptTransfer final : public Command {
   std::string out_;
   std::optional<std::string> join_;
   std::optional<std::int64_t> seq_len_, max_chunks_;
-  bool resume_ = false;
-  TransferRequest request_;
+  bool lines_ = false, resume_ = false;
 };
 
 }  // namespace

@@ -25,9 +25,12 @@ class Tokenize final : public Command {
     f.option("--decode", "1,2,3", &decode_, "Ids to text");
   }
 
-  Json run(Session& s) override {
+  void check() const override {
     require(int(text_.has_value()) + int(file_.has_value()) + int(decode_.has_value()) == 1, ErrorCode::usage,
             "tokenize", "needs exactly one of --text, --file and --decode");
+  }
+
+  Json run(Session& s) override {
     const auto tokenizer = Tokenizer::load(model_);
     if (decode_) {
       const auto ids = parse_ids("--decode", *decode_);

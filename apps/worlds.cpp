@@ -18,10 +18,13 @@ class Worlds final : public Command {
     f.flag("--held-out", held_out_, "From the held-out side, none of whose texts can occur in training");
   }
 
-  Json run(Session& s) override {
+  void check() const override {
     require(count_ > 0, ErrorCode::usage, "--count", "expected 1 or more, found ", count_);
     require(first_ >= 0 && first_ < std::int64_t(kHeldOutWorlds), ErrorCode::usage, "--first", "expected 0 to ",
             kHeldOutWorlds - 1, ", found ", first_);
+  }
+
+  Json run(Session& s) override {
     write_worlds(out_, s.seed, std::uint64_t(first_) + (held_out_ ? kHeldOutWorlds : 0), count_, s.log);
     s.out << count_ << (held_out_ ? " held-out" : "") << " documents written to " << out_ << "\n";
     return {{"out", out_}, {"count", count_}, {"first", first_}, {"held_out", held_out_}, {"seed", s.seed}};

@@ -167,6 +167,16 @@ TEST_CASE("a mistake in any step is found before the first one runs") {
   refused(2, "step factors: --batch: expected 1 or more", [](Json& j) { step(j, "factors")["batch"] = 0; });
   refused(2, "step factors: finetune: --method: expected spp, lora or full",
           [](Json& j) { step(j, "factors")["method"] = "sp"; });
+  refused(2, "step healed: --max-chunks: expected 1 or more", [](Json& j) {
+    step(j, "healed") = {{"name", "healed"},
+                         {"command", "prompt transfer"},
+                         {"models", "${merged}"},
+                         {"data", "text.txt"},
+                         {"max-chunks", 0}};
+  });
+  refused(2, "step healed: --count: expected 1 or more", [](Json& j) {
+    step(j, "healed") = {{"name", "healed"}, {"command", "worlds"}, {"count", 0}};
+  });
   refused(2, "step merged: merge: --adapter is missing", [](Json& j) { step(j, "merged").erase("adapter"); });
   refused(2, "step merged: merge: MODEL is missing", [](Json& j) { step(j, "merged").erase("model"); });
   refused(2, "step healed: no such sub-command: perplexty; did you mean perplexity?",
